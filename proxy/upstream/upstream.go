@@ -1,0 +1,53 @@
+// Package upstream talks to the registries behind the gate: over HTTP(S) with
+// their own authentication, or to image layouts on the local disk.
+//
+// It promises bounded reads and waits, redirects that never leave the class of
+// address they started from, and no secrets in errors. It never judges what it
+// fetches: bytes are untrusted until the caller has hashed them.
+package upstream
+
+import (
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// Kind says what became of a request to an upstream.
+type Kind int
+
+// Kinds of upstream errors. The zero value is the least specific one.
+const (
+	Unavailable     Kind = iota // no answer, 5xx, timeout: try again later
+	NotFound                    // the upstream says that it does not exist
+	TooManyRequests             // 429
+	Refused                     // the upstream refuses our credentials, or a redirect was refused
+	Invalid                     // an answer that cannot be right: oversize, wrong digest, malformed
+	NotServed                   // the configuration does not let the gate reach this registry
+)
+
+// Error is what every method of [Client] returns on failure.
+type Error struct {
+	Kind       Kind
+	Registry   string        // the registry's name
+	Op         string        // what was asked, without host or query: "manifest library/nginx:1.27"
+	Status     int           // HTTP status, 0 when there was none
+	RetryAfter time.Duration // from a 429 or 503, 0 when not given
+	Err        error         // cause; holds no secrets
+}
+
+// Error names what was asked of which registry and what came back.
+func (e *Error) Error() string {
+	switch {
+	case e.Err != nil && e.Status != 0:
+		return fmt.Sprintf("%s from %s: status %d: %v", e.Op, e.Registry, e.Status, e.Err)
+	case e.Err != nil:
+		return fmt.Sprintf("%s from %s: %v", e.Op, e.Registry, e.Err)
+	}
+	return fmt.Sprintf("%s from %s: status %d", e.Op, e.Registry, e.Status)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is makes a NotFound match fs.ErrNotExist.
+func (e *Error) Is(target error) bool { return target == fs.ErrNotExist && e.Kind == NotFound }

@@ -1,0 +1,37 @@
+// Package discover finds the signatures of a manifest.
+//
+// It knows the places (signature servers configured by registries.d, a
+// registry's signature extension API, sigstore attachments), asks each of them
+// and returns everything found, or an error when one of them could not be asked.
+// Only a plain "not found" means that there is no (further) signature: any other
+// failure is an error, so that an outage can never look like an unsigned image.
+package discover
+
+import (
+	"context"
+	"io"
+
+	"github.com/distribution/reference"
+)
+
+// Registry is what discovery asks of the registry that holds an image. A thing
+// that does not exist is reported by an error that matches [io/fs.ErrNotExist];
+// every other error is inconclusive.
+type Registry interface {
+	// ManifestBytes returns a manifest by tag or digest. Bytes asked for by digest
+	// have been checked against it.
+	ManifestBytes(ctx context.Context, ref reference.Named) ([]byte, error)
+	// BlobBytes returns a whole blob, checked against its digest, and an error when
+	// it is larger than limit bytes.
+	BlobBytes(ctx context.Context, ref reference.Canonical, limit int64) ([]byte, error)
+	// ExtensionSignatures asks the X-Registry-Supports-Signatures API; supported is
+	// false when the registry does not announce it.
+	ExtensionSignatures(ctx context.Context, ref reference.Canonical) (sigs [][]byte, supported bool, err error)
+}
+
+// Web fetches one file of a signature server by http(s), bounded and guarded
+// against redirects to elsewhere. A 404 is an error that matches
+// [io/fs.ErrNotExist]; every other failure is inconclusive.
+type Web interface {
+	Get(ctx context.Context, url string) (io.ReadCloser, error)
+}
