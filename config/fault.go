@@ -1,0 +1,95 @@
+package config
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Fault is one thing that is wrong with the configuration.
+type Fault struct {
+	// File is where the value comes from: a path, "environment" or "flags"; empty
+	// when the value was set by nobody and there is no file.
+	File string
+	// Line is the line in File, from 1; 0 when it is not known.
+	Line int
+	// Key is the key in the file (verdicts.size, upstreams[0].endpoint), the name
+	// of the variable or the flag; empty when the fault is the file's as a whole.
+	Key string
+	// Problem says what was found and what was expected.
+	Problem string
+	// Fix says what to write instead.
+	Fix string
+}
+
+// Error is "file:line: key: problem; fix" on one line.
+func (f Fault) Error() string {
+	var b strings.Builder
+	if f.File != "" {
+		b.WriteString(oneLine(f.File))
+		if f.Line > 0 {
+			b.WriteString(":" + strconv.Itoa(f.Line))
+		}
+		b.WriteString(": ")
+	}
+	if f.Key != "" {
+		b.WriteString(oneLine(f.Key) + ": ")
+	}
+	b.WriteString(oneLine(f.Problem))
+	if f.Fix != "" {
+		b.WriteString("; " + oneLine(f.Fix))
+	}
+	return b.String()
+}
+
+// Faults is every fault found. As an error it is one line for each.
+type Faults []Fault
+
+// Error lists the faults, one a line, without a trailing line end.
+func (fs Faults) Error() string {
+	lines := make([]string, len(fs))
+	for i, f := range fs {
+		lines[i] = f.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// has reports whether a key, or a key that it is part of, has a fault already.
+func (fs Faults) has(key string) bool {
+	for _, f := range fs {
+		if f.Key == key || strings.HasPrefix(key, f.Key+".") || strings.HasPrefix(key, f.Key+"[") {
+			return true
+		}
+	}
+	return false
+}
+
+// maxQuoted bounds how much of a value a fault repeats, in bytes.
+const maxQuoted = 120
+
+// quote writes a value for a fault: quoted, on one line, shortened.
+func quote(s string) string {
+	if len(s) > maxQuoted {
+		return strconv.Quote(s[:maxQuoted]) + "…"
+	}
+	return strconv.Quote(s)
+}
+
+// shorten bounds a key that is not ours.
+func shorten(s string) string {
+	if len(s) > maxQuoted {
+		return s[:maxQuoted] + "…"
+	}
+	return s
+}
+
+// oneLine keeps text from outside from starting a line of its own, or from
+// sending control characters to a terminal.
+func oneLine(s string) string {
+	clean := func(r rune) rune {
+		if r != ' ' && !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}
+	return strings.Map(clean, s)
+}

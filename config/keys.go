@@ -1,0 +1,163 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// kind is the shape of a key's value.
+type kind int
+
+const (
+	kindText kind = iota
+	kindBool
+	kindInt
+	kindDuration
+	kindTexts   // list of texts
+	kindObjects // list of objects, each with the keys of upstreamKeys
+)
+
+// key is one setting.
+type key struct {
+	name string // dotted: verdicts.size
+	kind kind
+	path bool // a path, or for endpoints a text that can hold one
+	def  any  // default; nil when there is none
+}
+
+// keys returns every setting, in the order of the documentation.
+func keys() []key {
+	return []key{
+		{name: "listen", def: "127.0.0.1:5000"},
+		{name: "tls.cert", path: true},
+		{name: "tls.key", path: true},
+		{name: "tls.client_ca", path: true},
+		{name: "admin.listen", def: "127.0.0.1:5001"},
+		{name: "policy", path: true},
+		{name: "registries_d", path: true},
+		{name: "default_registry", def: dockerHub},
+		{name: "upstreams", kind: kindObjects},
+		{name: "other_registries", def: OthersDeny},
+		{name: "auth_file", path: true},
+		{name: "certs_d", kind: kindTexts, path: true, def: defaultCertsD()},
+		{name: "report_only", kind: kindTexts},
+		{name: "verdicts.size", kind: kindInt, def: 100_000},
+		{name: "verdicts.allowed_ttl", kind: kindDuration, def: time.Hour},
+		{name: "verdicts.denied_ttl", kind: kindDuration, def: 30 * time.Second},
+		{name: "tags.ttl", kind: kindDuration, def: 30 * time.Second},
+		{name: "audit.file", path: true, def: AuditStdout},
+		{name: "audit.blobs", kind: kindBool, def: false},
+		{name: "insecure_weak_signatures", kind: kindBool, def: false},
+		{name: "log.level", def: "info"},
+		{name: "log.format", def: LogText},
+	}
+}
+
+// upstreamKeys returns the keys of one item of upstreams.
+func upstreamKeys() []key {
+	return []key{{name: "registry"}, {name: "prefix"}, {name: "endpoint", path: true}, {name: "transport"}}
+}
+
+func defaultCertsD() []string {
+	return []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
+}
+
+// children returns the keys directly below a section ("" for the top): settings
+// and sections, each once, without the section's name.
+func children(all []key, section string) []string {
+	var names []string
+	for _, k := range all {
+		rest := k.name
+		if section != "" {
+			var below bool
+			if rest, below = strings.CutPrefix(k.name, section+"."); !below {
+				continue
+			}
+		}
+		name, _, _ := strings.Cut(rest, ".")
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// scalar reads one value as it stands in a file, a variable or a flag. Problem is
+// empty when it is good.
+func scalar(k kind, text string) (value any, problem, fix string) {
+	switch k {
+	case kindBool:
+		if text == "true" || text == "false" {
+			return text == "true", "", ""
+		}
+		return nil, fmt.Sprintf("expected true or false, found %s", quote(text)), "write true or false"
+	case kindInt:
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, fmt.Sprintf("expected a whole number, found %s", quote(text)), "write digits only, like 100000"
+		}
+		return n, "", ""
+	case kindDuration:
+		return duration(text)
+	}
+	return text, "", ""
+}
+
+// duration reads "30s", "1h30m". A bare number is refused, as its unit would be a
+// guess.
+func duration(text string) (value any, problem, fix string) {
+	if _, err := strconv.ParseFloat(text, 64); err == nil && len(text) <= 20 {
+		return nil, fmt.Sprintf("expected a duration with a unit, found %s", quote(text)),
+			fmt.Sprintf("write %q for seconds, %q for minutes or %q for hours", text+"s", text+"m", text+"h")
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return nil, fmt.Sprintf("expected a duration, found %s", quote(text)), `write it like "30s", "5m" or "1h30m"`
+	}
+	return d, "", ""
+}
+
+// suggest names the nearest known key to one that is not, or lists them all.
+func suggest(unknown string, known []string) string {
+	best, distance := "", 1<<30
+	for _, k := range known {
+		if d := editDistance(plain(unknown), plain(k)); d < distance {
+			best, distance = k, d
+		}
+	}
+	if distance <= max(1, len(best)/3) {
+		return fmt.Sprintf("did you mean %s?", best)
+	}
+	return "known keys here: " + strings.Join(known, ", ")
+}
+
+// plain takes out how words are joined, so that allowedTTL is near allowed_ttl.
+func plain(s string) string {
+	if len(s) > 64 {
+		s = s[:64] // no key is as long; bounds the work on hostile ones
+	}
+	return strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(s))
+}
+
+// editDistance is the Levenshtein distance in bytes.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
