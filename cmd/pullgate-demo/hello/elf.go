@@ -63,17 +63,16 @@ func codeAMD64(n int) []byte {
 
 // codeARM64 is the same in A64 instructions.
 func codeARM64(n int) []byte {
-	const movz = 0xd2800000 // movz xd, #imm16: imm16<<5 | d
-	const svc = 0xd4000001  // svc #0
+	const svc = 0xd4000001 // svc #0
 	words := []uint32{
-		movz | 1<<5 | 0,         // mov x0, #1 (stdout)
-		adr(1, 7*4),             // adr x1, text: seven instructions further on
-		movz | uint32(n)<<5 | 2, // mov x2, #n
-		movz | 64<<5 | 8,        // mov x8, #64 (write)
-		svc,                     //
-		movz | 0<<5 | 0,         // mov x0, #0
-		movz | 93<<5 | 8,        // mov x8, #93 (exit)
-		svc,                     //
+		movz(0, 1),         // mov x0, #1 (stdout)
+		adr(1, 7*4),        // adr x1, text: seven instructions further on
+		movz(2, uint32(n)), // mov x2, #n
+		movz(8, 64),        // mov x8, #64 (write)
+		svc,
+		movz(0, 0),  // mov x0, #0
+		movz(8, 93), // mov x8, #93 (exit)
+		svc,
 	}
 	var c []byte
 	for _, w := range words {
@@ -81,6 +80,9 @@ func codeARM64(n int) []byte {
 	}
 	return c
 }
+
+// movz encodes "mov x<reg>, #imm" for 16 bits of imm.
+func movz(reg, imm uint32) uint32 { return 0xd2800000 | imm<<5 | reg }
 
 // adr encodes "adr x<reg>, pc+offset" for small offsets: the two low bits of the
 // offset lie in bits 29 and 30, the others from bit 5.
