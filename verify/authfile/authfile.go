@@ -1,0 +1,108 @@
+// Package authfile reads registry credentials from an auth.json or docker
+// config.json (containers-auth.json(5)).
+//
+// It looks at the one file it is given and at the credential helpers that file
+// names, never at the host's other configuration, the environment or the home
+// directory. A file that cannot be read and a helper that fails are errors: they
+// never end as an anonymous request. It never writes, and its errors hold no
+// secrets.
+package authfile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+
+	"github.com/distribution/reference"
+	helperclient "github.com/docker/docker-credential-helpers/client"
+	"github.com/docker/docker-credential-helpers/credentials"
+	podman "go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/pkg/docker/config"
+	"go.podman.io/image/v5/types"
+
+	"github.com/pullgate/pullgate/verify/discover"
+)
+
+const (
+	maxFile    = 4 << 20 // bytes of an auth file
+	dockerHub  = "docker.io"
+	hubKey     = "https://index.docker.io/v1/" // under which docker stores Docker Hub's credentials
+	tokenUser  = "<token>"                     // user name by which helpers mark an identity token
+	fixMissing = "create it with podman login --authfile, or leave auth_file empty for anonymous access"
+)
+
+// file is what this package itself reads of an auth file; entries are left to the
+// library.
+type file struct {
+	Auths       map[string]json.RawMessage `json:"auths"`
+	CredHelpers map[string]string          `json:"credHelpers"`
+	CredsStore  string                     `json:"credsStore"`
+}
+
+// helperName is a credential helper's name: docker-credential-NAME on PATH.
+var helperName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+// Credentials returns a function that looks up the credentials for a repository:
+// the most specific of registry/namespace/repository and its parents up to the
+// registry, the registry's helper in credHelpers before that, the helper in
+// credsStore last. All results are empty when there are none, and always when name
+// is empty. The file is read again at each call, so a rotated secret needs no
+// restart.
+func Credentials(name string) func(ctx context.Context, repo reference.Named) (username, password, identityToken string, err error) {
+	return func(ctx context.Context, repo reference.Named) (string, string, string, error) {
+		if name == "" {
+			return "", "", "", nil
+		}
+		c, err := lookup(ctx, name, repo)
+		if err != nil {
+			return "", "", "", fmt.Errorf("credentials for %s: %w", repo.Name(), err)
+		}
+		return c.Username, c.Password, c.IdentityToken, nil
+	}
+}
+
+// Check tells whether the file can be read and names helpers that exist in form;
+// it runs no helper. An empty name is fine.
+func Check(name string) error {
+	if name == "" {
+		return nil
+	}
+	_, err := read(name)
+	return err
+}
+
+// read parses the file as far as this package needs it.
+func read(name string) (file, error) {
+	var f file
+	b, err := discover.ReadRegular(name, maxFile)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return f, fmt.Errorf("auth file %s does not exist; fix: %s", name, fixMissing)
+		}
+		return f, fmt.Errorf("auth file: %w", err)
+	}
+	// The decoder's own error could quote a secret.
+	if json.Unmarshal(b, &f) != nil {
+		return f, fmt.Errorf("auth file %s: not JSON of the form {\"auths\": {…}}", name)
+	}
+	for registry, entry := range f.Auths {
+		if err := checkEntry(registry, entry); err != nil {
+			return f, fmt.Errorf("auth file %s: %w", name, err)
+		}
+	}
+	helpers := []string{f.CredsStore}
+	for _, h := range f.CredHelpers {
+		helpers = append(helpers, h)
+	}
+	slices.Sort(helpers)
+	for _, h := range slices.Compact(helpers) {
+		if h != "" && !helperName.MatchString(h) {
+			return f, fmt.Errorf("auth file %s: %.40q is not the name of a credential helper", name, h)
+		}
+	}
+	return f, nil
+}

@@ -1,0 +1,52 @@
+package verify
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+)
+
+// otherTransports are names that policy.json may hold for other programs. The
+// gate judges images of the docker and atomic transports only.
+var otherTransports = []string{"containers-storage", "dir", "docker-archive", "docker-daemon", "oci", "oci-archive", "ostree", "sif", "tarball"}
+
+// atomicScope is what other readers of policy.json accept as a scope of the
+// atomic transport: host/namespace/stream:tag or a parent of it.
+var atomicScope = regexp.MustCompile(`^[^/]*(/[^:/]*(/[^:/]*(:[^:/]*)?)?)?$`)
+
+// lintTransport warns about names that no image has.
+func (l *loader) lintTransport(name string) {
+	if name == TransportDocker || name == TransportAtomic || slices.Contains(otherTransports, name) {
+		return
+	}
+	l.warn("transports."+clean(name), "unknown transport: its scopes never match", `images of registries are judged by "docker"`)
+}
+
+// lintScope warns about scopes that match nothing, or not what they seem to.
+func (l *loader) lintScope(transport, scope string) {
+	if scope == "" || (transport != TransportDocker && transport != TransportAtomic) {
+		return
+	}
+	key := fmt.Sprintf("transports.%s.%q", transport, clean(scope))
+	if transport == TransportAtomic && !atomicScope.MatchString(scope) {
+		l.fault(key, "not a scope of the atomic transport", "write host/namespace/stream:tag or a parent of it")
+		return
+	}
+	if problem, fix := scopeProblem(scope); problem != "" {
+		l.warn(key, problem, fix)
+	}
+}
+
+// lintRequirement warns about requirements that deny more than their author may
+// think.
+func (l *loader) lintRequirement(at string, r *requirement) {
+	switch {
+	case r.denies != "" && r.kind != typeReject:
+		l.warn(at, r.denies, `write {"type": "reject"} if that is meant`)
+	case r.gpg != nil && r.match.Type == "matchExact":
+		l.warn(at+".signedIdentity", "matchExact denies every pull by digest of an image that was signed by its tag", "use "+defaultMatcher)
+	case r.trust != nil && r.match.needsTag():
+		l.warn(at+".signedIdentity", r.match.Type+" accepts only signatures whose identity has a tag or digest; cosign writes none unless told to",
+			`use {"type": "matchRepository"}, or sign with --sign-container-identity`)
+	}
+}
