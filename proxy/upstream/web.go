@@ -1,0 +1,129 @@
+package upstream
+
+import (
+	"context"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// maxSites bounds how many signature servers are kept open.
+const maxSites = 64
+
+// Web fetches files from signature servers (containers-registries.d(5),
+// "lookaside"). Use [NewWeb].
+type Web struct {
+	opt   *Options
+	mu    sync.Mutex
+	sites map[string]*remote
+}
+
+// WebOptions configure a [Web]. Zero values mean what they mean in [Options].
+type WebOptions struct {
+	CertsDirs      []string
+	UserAgent      string
+	ConnectTimeout time.Duration
+	HeaderTimeout  time.Duration
+	BodyTimeout    time.Duration // a whole file
+	IdleTimeout    time.Duration
+	MaxRedirects   int
+
+	seams seams
+}
+
+// NewWeb returns a Web, or an error when a limit makes no sense.
+func NewWeb(o WebOptions) (*Web, error) {
+	opt := Options{CertsDirs: o.CertsDirs, UserAgent: o.UserAgent, ConnectTimeout: o.ConnectTimeout,
+		HeaderTimeout: o.HeaderTimeout, BodyTimeout: o.BodyTimeout, IdleTimeout: o.IdleTimeout,
+		MaxRedirects: o.MaxRedirects, seams: o.seams}
+	if err := opt.setDefaults(); err != nil {
+		return nil, err
+	}
+	return &Web{opt: &opt, sites: map[string]*remote{}}, nil
+}
+
+// Get fetches one file. rawURL is the operator's: its host may be anywhere,
+// redirects are held to the class of address of that host. A 404 matches
+// [io/fs.ErrNotExist]; everything but a 200 that is no HTML page is an error.
+// The body ends with an error when it stalls or takes longer than the body
+// timeout; its size is the caller's to limit. Errors are of type [*Error], with
+// the host in place of the registry.
+func (w *Web) Get(ctx context.Context, rawURL string) (io.ReadCloser, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return nil, unexpected("signature server", "get", "expected an http or https URL")
+	}
+	site, err := w.site(u)
+	if err != nil {
+		return nil, &Error{Registry: u.Host, Op: "get " + u.Path, Err: err}
+	}
+	// TLS handshakes and redirects have their own limits; this one is on the whole.
+	ctx, cancel := context.WithTimeoutCause(ctx, w.opt.HeaderTimeout+w.opt.BodyTimeout, errSlowBody)
+	body, err := site.file(ctx, u)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return &closer{ReadCloser: body, also: cancel}, nil
+}
+
+// site returns the connections to the URL's host.
+func (w *Web) site(u *url.URL) (*remote, error) {
+	key := u.Scheme + "://" + hostPort(u)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.sites[key]; s != nil {
+		return s, nil
+	}
+	s, err := newRemote(w.opt, u.Host, "signatures", key, false)
+	if err != nil {
+		return nil, err
+	}
+	for old, o := range w.sites {
+		if len(w.sites) < maxSites {
+			break
+		}
+		o.close()
+		delete(w.sites, old)
+	}
+	w.sites[key] = s
+	return s, nil
+}
+
+// file opens the file at u, which is on this site.
+func (r *remote) file(ctx context.Context, u *url.URL) (io.ReadCloser, error) {
+	a, err := r.do(ctx, call{kind: "file", op: "get " + u.Path, method: http.MethodGet, url: u, accept: "*/*"})
+	if err != nil {
+		return nil, err
+	}
+	if t, _, err := mime.ParseMediaType(a.Header.Get("Content-Type")); err == nil && t == "text/html" {
+		a.close()
+		return nil, a.invalid("expected a signature, found an HTML page")
+	}
+	return a.stream().Body, nil
+}
+
+// Close closes connections that nobody uses.
+func (w *Web) Close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.sites {
+		s.close()
+	}
+}
+
+// closer also releases what belongs to a body.
+type closer struct {
+	io.ReadCloser
+	also context.CancelFunc
+}
+
+// Close closes the body.
+func (c *closer) Close() error {
+	err := c.ReadCloser.Close()
+	c.also()
+	return err
+}
