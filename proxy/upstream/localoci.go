@@ -208,25 +208,37 @@ func (l *layout) walk(v *view, f visit) error {
 			return err
 		}
 	}
-	loose := l.loose
+	return w.adopt()
+}
+
+// adopt descends into the nameless entries whose subject was reached.
+func (w *walker) adopt() error {
+	subjects := map[digest.Digest][]ocispec.Descriptor{}
+	for _, d := range w.loose {
+		b, err := w.layout.read(w.view, d)
+		if err != nil {
+			return err
+		}
+		if m := parseLocal(b); m.Subject != nil {
+			subjects[m.Subject.Digest] = append(subjects[m.Subject.Digest], d)
+		}
+	}
+	// Each round takes out what it reached, so there are at most as many rounds
+	// as subjects, and each entry is descended into once.
 	for again := true; again; {
 		again = false
-		var left []ocispec.Descriptor
-		for _, d := range loose {
-			b, err := l.read(v, d)
-			if err != nil {
-				return err
-			}
-			if m := parseLocal(b); m.Subject == nil || !w.seen[m.Subject.Digest] {
-				left = append(left, d)
+		for subject, entries := range subjects {
+			if !w.seen[subject] {
 				continue
 			}
+			delete(subjects, subject)
 			again = true
-			if err := w.descend(d, 0); err != nil {
-				return err
+			for _, d := range entries {
+				if err := w.descend(d, 0); err != nil {
+					return err
+				}
 			}
 		}
-		loose = left
 	}
 	return nil
 }

@@ -7,42 +7,27 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
-	"time"
 )
 
 // maxSites bounds how many signature servers are kept open.
 const maxSites = 64
 
 // Web fetches files from signature servers (containers-registries.d(5),
-// "lookaside"). Use [NewWeb].
+// "lookaside"). It never sends credentials other than those that the operator
+// wrote into the URL itself, and those to that URL's host alone. Use [NewWeb].
 type Web struct {
 	opt   *Options
+	fault error // in the options
 	mu    sync.Mutex
 	sites map[string]*remote
 }
 
-// WebOptions configure a [Web]. Zero values mean what they mean in [Options].
-type WebOptions struct {
-	CertsDirs      []string
-	UserAgent      string
-	ConnectTimeout time.Duration
-	HeaderTimeout  time.Duration
-	BodyTimeout    time.Duration // a whole file
-	IdleTimeout    time.Duration
-	MaxRedirects   int
-
-	seams seams
-}
-
-// NewWeb returns a Web, or an error when a limit makes no sense.
-func NewWeb(o WebOptions) (*Web, error) {
-	opt := Options{CertsDirs: o.CertsDirs, UserAgent: o.UserAgent, ConnectTimeout: o.ConnectTimeout,
-		HeaderTimeout: o.HeaderTimeout, BodyTimeout: o.BodyTimeout, IdleTimeout: o.IdleTimeout,
-		MaxRedirects: o.MaxRedirects, seams: o.seams}
-	if err := opt.setDefaults(); err != nil {
-		return nil, err
-	}
-	return &Web{opt: &opt, sites: map[string]*remote{}}, nil
+// NewWeb returns a Web with the options' certificates, limits and observer
+// ("signatures" is the registry's name there); registries and credentials mean
+// nothing to it. Limits that make no sense are an error of every Get.
+func NewWeb(o Options) *Web {
+	err := o.setDefaults()
+	return &Web{opt: &o, fault: err, sites: map[string]*remote{}}
 }
 
 // Get fetches one file. rawURL is the operator's: its host may be anywhere,
@@ -55,6 +40,9 @@ func (w *Web) Get(ctx context.Context, rawURL string) (io.ReadCloser, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return nil, unexpected("signature server", "get", "expected an http or https URL")
+	}
+	if w.fault != nil {
+		return nil, &Error{Registry: u.Host, Op: "get " + u.Path, Err: w.fault}
 	}
 	site, err := w.site(u)
 	if err != nil {
