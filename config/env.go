@@ -36,19 +36,23 @@ func variable(name string) string {
 // PULLGATE_SERVICE_HOST and the like into every container beside a service of
 // that name.
 func (l *loader) environment(env map[string]string) (warnings []string) {
-	known := map[string]bool{fileVariable: true}
+	left := maps.Clone(env)
+	delete(left, fileVariable)
+	var known []string
 	for _, k := range keys() {
 		name := variable(k.name)
-		known[name] = true
+		known = append(known, strings.TrimPrefix(name, variablePrefix))
 		if text, ok := env[name]; ok {
 			l.setText(k, text, origin{file: fromEnvironment, name: name})
+			delete(left, name)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		if !known[name] {
-			warnings = append(warnings, fmt.Sprintf("environment: %s sets nothing; %s", oneLine(name),
-				suggest(name, slices.Sorted(maps.Keys(known)))))
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		w := fmt.Sprintf("%s: %s sets nothing", fromEnvironment, oneLine(shorten(name)))
+		if k, near := nearest(strings.TrimPrefix(name, variablePrefix), known); near {
+			w += fmt.Sprintf("; did you mean %s%s?", variablePrefix, k)
 		}
+		warnings = append(warnings, w)
 	}
 	return warnings
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -66,8 +67,13 @@ func (fs Faults) has(key string) bool {
 // maxQuoted bounds how much of a value a fault repeats, in bytes.
 const maxQuoted = 120
 
-// quote writes a value for a fault: quoted, on one line, shortened.
+// userinfo is the part of a URL that can hold a password.
+var userinfo = regexp.MustCompile(`//[^/?#]*@`)
+
+// quote writes a value for a fault: quoted, on one line, shortened, without a
+// password.
 func quote(s string) string {
+	s = userinfo.ReplaceAllString(s, "//…@")
 	if len(s) > maxQuoted {
 		return strconv.Quote(s[:maxQuoted]) + "…"
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,16 +123,22 @@ func duration(text string) (value any, problem, fix string) {
 
 // suggest names the nearest known key to one that is not, or lists them all.
 func suggest(unknown string, known []string) string {
-	best, distance := "", 1<<30
+	if k, near := nearest(unknown, known); near {
+		return fmt.Sprintf("did you mean %s?", k)
+	}
+	return "known keys here: " + strings.Join(known, ", ")
+}
+
+// nearest finds the known key with the fewest letters to change, when they are
+// few.
+func nearest(unknown string, known []string) (best string, near bool) {
+	distance := math.MaxInt
 	for _, k := range known {
 		if d := editDistance(plain(unknown), plain(k)); d < distance {
 			best, distance = k, d
 		}
 	}
-	if distance <= max(1, len(best)/3) {
-		return fmt.Sprintf("did you mean %s?", best)
-	}
-	return "known keys here: " + strings.Join(known, ", ")
+	return best, distance <= max(1, len(best)/3)
 }
 
 // plain takes out how words are joined, so that allowedTTL is near allowed_ttl.

@@ -79,7 +79,8 @@ func Load(opts LoadOptions) (*Config, error) {
 	}
 	c.fillUpstreams()
 	for _, f := range c.Validate() {
-		if !l.faults.has(f.Key) {
+		unknown := l.broken && (f.File == file || f.File == "") // it may stand in what could not be read
+		if !unknown && !l.faults.has(f.Key) {
 			l.faults = append(l.faults, f)
 		}
 	}
@@ -95,6 +96,7 @@ type loader struct {
 	v       *viper.Viper
 	origins origins
 	faults  Faults
+	broken  bool // the file could not be read, so what is in it is not known
 }
 
 func (l *loader) defaults() {

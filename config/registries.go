@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,21 +16,24 @@ import (
 // "Pulling manifests": the part between slashes of <name>).
 var pathElement = regexp.MustCompile(`^[a-z0-9]+(?:[._-][a-z0-9]+)*$`)
 
-const maxPrefix = 128
+const (
+	maxPrefix    = 128
+	maxUpstreams = 1000
+)
+
+// hubNames are hosts of Docker Hub beside docker.io. As a registry of their own
+// they would lead around the scopes that the policy has for docker.io.
+var hubNames = []string{"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "registry.docker.io"}
 
 // registries checks the upstreams and which registry is the default.
 func (v *validator) registries() {
+	if n := len(v.c.Upstreams); n > maxUpstreams {
+		v.fault("upstreams", fmt.Sprintf("expected at most %d, found %d", maxUpstreams, n), "run a gate for each group of registries")
+		return
+	}
 	taken := map[string]string{} // registry or prefix → key that has it
 	for i, u := range v.c.Upstreams {
-		at := fmt.Sprintf("upstreams[%d]", i)
-		v.registryName(at+".registry", u.Registry)
-		if first, dup := taken[u.Registry]; dup {
-			v.fault(at+".registry", fmt.Sprintf("%s is the same as %s", quote(u.Registry), first), "list each registry once")
-		} else if u.Registry != "" {
-			taken[u.Registry] = at + ".registry"
-		}
-		v.endpoint(at+".endpoint", u.Endpoint)
-		v.word(at+".transport", u.Transport, TransportDocker, TransportAtomic)
+		v.upstream(fmt.Sprintf("upstreams[%d]", i), u, taken)
 	}
 	for i, u := range v.c.Upstreams {
 		if u.Prefix != "" {
@@ -37,6 +41,28 @@ func (v *validator) registries() {
 		}
 	}
 	v.defaultRegistry()
+}
+
+func (v *validator) upstream(at string, u Upstream, taken map[string]string) {
+	if v.registryName(at+".registry", u.Registry) {
+		host := bareHost(u.Registry)
+		if first, dup := taken[host]; dup {
+			v.fault(at+".registry", fmt.Sprintf("%s is the same registry as %s", quote(u.Registry), first), "list each registry once")
+		} else {
+			taken[host] = at + ".registry"
+		}
+	}
+	// The default endpoint is as good as the name it is made of.
+	if u.Endpoint != DefaultEndpoint(u.Registry) && (u.Registry != "" || u.Endpoint != "") {
+		v.endpoint(at+".endpoint", u.Endpoint)
+	}
+	v.word(at+".transport", u.Transport, TransportDocker, TransportAtomic)
+}
+
+// bareHost leaves out the ports that https and http imply: names that differ only
+// by them are one registry.
+func bareHost(name string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(name, ":443"), ":80")
 }
 
 // prefix checks one prefix against the shape of a path element and against every
@@ -48,11 +74,26 @@ func (v *validator) prefix(at string, u Upstream, taken map[string]string) {
 			"write a word like corp, of a-z, 0-9 and single . _ - in between")
 		return
 	}
+	if v.namesAnother(u) {
+		v.fault(at, fmt.Sprintf("%s reads as another registry, which clients could mean", quote(u.Prefix)), "use a word without dots, like corp")
+		return
+	}
 	if first, dup := taken[u.Prefix]; dup && u.Prefix != u.Registry {
 		v.fault(at, fmt.Sprintf("%s is the same as %s", quote(u.Prefix), first), "give each upstream a prefix of its own")
 		return
 	}
 	taken[u.Prefix] = at
+}
+
+// namesAnother reports whether a path that starts with the prefix could mean
+// another registry that is served: by its own name, or as Docker Hub.
+func (v *validator) namesAnother(u Upstream) bool {
+	if slices.Contains(hubNames, u.Prefix) {
+		return u.Registry != dockerHub
+	}
+	own := u.Prefix == u.Registry || strings.HasPrefix(u.Registry, u.Prefix+":")
+	host := strings.Contains(u.Prefix, ".") || u.Prefix == "localhost"
+	return host && !own && v.c.OtherRegistries == OthersAllow
 }
 
 func (v *validator) defaultRegistry() {
@@ -87,16 +128,16 @@ func (v *validator) registryName(at, name string) bool {
 		v.fault(at, "is empty", fix)
 		return false
 	}
-	named, err := reference.ParseNormalizedNamed(name + "/x")
-	domain := ""
-	if err == nil {
-		domain = reference.Domain(named)
-	}
-	if domain != name && strings.HasPrefix(name, "index."+domain) && domain != "" {
-		v.fault(at, fmt.Sprintf("%s is another name of %s", quote(name), domain), "write "+domain)
+	if strings.Contains(name, "@") {
+		v.fault(at, "holds an @", fix+"; credentials belong into auth_file") // not repeated: it may be a password
 		return false
 	}
-	if domain != name || name != strings.ToLower(name) || !goodPort(name) {
+	if slices.Contains(hubNames, bareHost(name)) {
+		v.fault(at, fmt.Sprintf("%s is another name of %s", quote(name), dockerHub), "write "+dockerHub)
+		return false
+	}
+	named, err := reference.ParseNormalizedNamed(name + "/x")
+	if err != nil || reference.Domain(named) != name || name != strings.ToLower(name) || !goodPort(name) {
 		v.fault(at, fmt.Sprintf("expected the name of a registry, found %s", quote(name)), fix)
 		return false
 	}
@@ -116,7 +157,7 @@ func goodPort(name string) bool {
 // endpoint checks where an upstream is. Faults never repeat the value, as people
 // write passwords into URLs.
 func (v *validator) endpoint(at, endpoint string) {
-	const fix = "write https://host[:port], http://host[:port], oci:/path of an OCI layout or dir:/path of a directory"
+	const fix = "write https://host[:port][/path], http://…, oci:/path of an OCI layout or dir:/path of a directory"
 	if _, path, local := cutLocal(endpoint); local {
 		if !filepath.IsAbs(path) {
 			v.fault(at, fmt.Sprintf("expected an absolute path, found %s", quote(path)), fix)
@@ -127,21 +168,34 @@ func (v *validator) endpoint(at, endpoint string) {
 	}
 	u, err := url.Parse(endpoint)
 	switch {
-	case endpoint == "":
-		v.fault(at, "is empty", fix)
-	case err != nil:
+	case err != nil || endpoint == "":
 		v.fault(at, "is not a URL", fix)
 	case u.Scheme != "https" && u.Scheme != "http":
 		v.fault(at, "expected a URL that starts with https:// or http://", fix)
 	case u.User != nil:
 		v.fault(at, "holds a user name or password", "leave it out and put the credentials into auth_file")
-	case u.Hostname() == "" || u.Opaque != "" || u.Port() != "" && !goodPort(u.Host) || strings.HasSuffix(u.Host, ":"):
+	case u.Hostname() == "" || u.Opaque != "" || strings.HasSuffix(u.Host, ":") || u.Port() != "" && !goodPort(u.Host):
 		v.fault(at, "names no host, or a port that is none", fix)
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(endpoint, "#"):
-		v.fault(at, "holds a query or fragment", "end it after the port")
-	case u.Path != "" && u.Path != "/":
-		v.fault(at, fmt.Sprintf("holds a path (%s), but the API of a registry is at /v2/ of its host", quote(u.Path)), "end it after the port")
+	case u.RawQuery != "" || strings.ContainsAny(endpoint, "?#"):
+		v.fault(at, "holds a query or fragment", "end it after the path")
+	case !goodPath(u.EscapedPath()):
+		v.fault(at, "holds a path that is not made of path elements of repositories",
+			"write a path like /hub-mirror in lower case, or none; the /v2/ of the registry API is added to the host")
 	}
+}
+
+// goodPath reports whether the path of an endpoint can be put before the name of
+// a repository.
+func goodPath(path string) bool {
+	if path == "" || path == "/" {
+		return true
+	}
+	for i, e := range strings.Split(strings.TrimSuffix(path[1:], "/"), "/") {
+		if !pathElement.MatchString(e) || i == 0 && e == "v2" {
+			return false
+		}
+	}
+	return true
 }
 
 // reportOnly checks that each item could be a scope of the policy. Whether the
@@ -153,7 +207,7 @@ func (v *validator) reportOnly() {
 		switch {
 		case !validScope(scope):
 			v.fault(at, fmt.Sprintf("expected a scope of the policy, found %s", quote(scope)),
-				`write "default", a registry, a repository with or without tag or digest, or *.domain, as it stands in policy.json`)
+				`write it as it stands in policy.json: a registry, a repository with or without tag or digest, *.domain, or "default"`)
 		case seen[scope]:
 			v.fault(at, fmt.Sprintf("%s stands here a second time", quote(scope)), "list each scope once")
 		}
@@ -162,13 +216,19 @@ func (v *validator) reportOnly() {
 }
 
 // validScope reports whether a scope could stand under "docker" or "atomic" of a
-// policy (containers-policy.json(5), "Supported transports and their scopes").
+// policy (containers-policy.json(5), "Supported transports and their scopes"), or
+// is how verdicts name what decides in the absence of one.
 func validScope(scope string) bool {
+	for _, transport := range []string{TransportDocker, TransportAtomic} {
+		if scope == transport+" (transport default)" {
+			return true
+		}
+	}
 	if domain, wild := strings.CutPrefix(scope, "*."); wild {
 		return domain != "" && !strings.ContainsAny(domain, ":/@") && validScope(domain)
 	}
 	if _, err := reference.Parse(scope); err == nil {
-		return true // as a bare registry parses as a name, with its port as a tag
+		return true // also a bare registry, which parses as a name, and its port as a tag
 	}
 	_, err := reference.ParseNamed(scope + "/x") // [::1]:5000
 	return err == nil

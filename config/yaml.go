@@ -20,6 +20,7 @@ const maxFile = 1 << 20
 func (l *loader) file(path string) {
 	data, problem := readFile(path)
 	if problem != "" {
+		l.broken = true
 		l.faults = append(l.faults, Fault{File: path, Problem: problem, Fix: "name a readable YAML file"})
 		return
 	}
@@ -84,6 +85,7 @@ func (r *yamlReader) read(data []byte) {
 		return // empty: everything keeps its default
 	}
 	if err != nil {
+		r.broken = true
 		r.fault(nil, "", fmt.Sprintf("is not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: ")), "correct the syntax")
 		return
 	}
@@ -106,6 +108,7 @@ func (r *yamlReader) section(n *yaml.Node, name string) {
 		}
 		i := slices.IndexFunc(all, func(k key) bool { return k.name == full })
 		if i < 0 {
+			r.origins[full] = origin{file: r.path, line: value.Line}
 			r.section(value, full)
 			return
 		}
