@@ -67,6 +67,9 @@ type Options struct {
 type Manifest struct {
 	Bytes       []byte
 	ContentType string // as the registry says; untrusted
+	// Digest is what the registry says that the bytes have (Docker-Content-Digest);
+	// untrusted, empty when it says nothing.
+	Digest digest.Digest
 }
 
 // Blob is a blob being read. Close it. Errors of Body are of type [*Error].

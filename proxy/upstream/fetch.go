@@ -67,7 +67,7 @@ func (r *remote) manifest(ctx context.Context, ref reference.Named) (Manifest, e
 	if err != nil {
 		return Manifest{}, err
 	}
-	return Manifest{Bytes: b, ContentType: a.Header.Get("Content-Type")}, nil
+	return Manifest{Bytes: b, ContentType: a.Header.Get("Content-Type"), Digest: digest.Digest(a.Header.Get("Docker-Content-Digest"))}, nil
 }
 
 func (r *remote) resolve(ctx context.Context, ref reference.NamedTagged) (digest.Digest, error) {

@@ -1,0 +1,383 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode"
+
+	"github.com/containers/libtrust"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Media types that are not in image-spec's Go package.
+const (
+	mediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	mediaTypeDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
+	mediaTypeDockerConfig   = "application/vnd.docker.container.image.v1+json"
+	mediaTypeSchema1        = "application/vnd.docker.distribution.manifest.v1+json"
+	mediaTypeSchema1Signed  = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+	mediaTypeArtifact       = "application/vnd.oci.artifact.manifest.v1+json"
+)
+
+// Bounds of a manifest that is read at all.
+const (
+	maxIndexEntries    = 1000
+	maxManifestLayers  = 10000
+	maxManifestNesting = 64 // of JSON values; real manifests have fewer than ten
+)
+
+// document is what the gate reads of a manifest's bytes. It is derived from the
+// bytes alone: the Content-Type that an upstream sends is not covered by the
+// digest, and a manifest that could be read as two kinds is refused.
+type document struct {
+	mediaType    string // as sent to clients
+	index        bool
+	children     []ocispec.Descriptor // manifests that an index lists
+	config       *ocispec.Descriptor  // of image manifests
+	blobs        []ocispec.Descriptor // everything a client may fetch as a blob, config included
+	subject      *ocispec.Descriptor
+	artifactType string
+}
+
+// rawDocument is the union of all manifest kinds. Pointers tell absent from
+// empty.
+type rawDocument struct {
+	SchemaVersion *int                  `json:"schemaVersion"`
+	MediaType     *string               `json:"mediaType"`
+	ArtifactType  string                `json:"artifactType"`
+	Config        *ocispec.Descriptor   `json:"config"`
+	Layers        *[]ocispec.Descriptor `json:"layers"`
+	Manifests     *[]ocispec.Descriptor `json:"manifests"`
+	Blobs         *[]ocispec.Descriptor `json:"blobs"`
+	Subject       *ocispec.Descriptor   `json:"subject"`
+	FSLayers      *[]struct {
+		BlobSum digest.Digest `json:"blobSum"`
+	} `json:"fsLayers"`
+	History    json.RawMessage `json:"history"`
+	Signatures json.RawMessage `json:"signatures"`
+}
+
+// parseDocument reads a manifest of any kind that clients accept: OCI manifest,
+// index and artifact manifest, Docker schema 2 manifest and list, Docker schema
+// 1. Everything else, and everything ambiguous, is an error.
+func parseDocument(b []byte) (*document, error) {
+	if err := unambiguousJSON(b, true); err != nil {
+		return nil, err
+	}
+	var raw rawDocument
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return nil, fmt.Errorf("not a manifest: %w", err)
+	}
+	d, err := raw.document()
+	if err != nil {
+		return nil, err
+	}
+	if d.mediaType == mediaTypeSchema1Signed {
+		if err := checkSchema1(b); err != nil {
+			return nil, err
+		}
+	}
+	return d, d.validate()
+}
+
+func (raw *rawDocument) document() (*document, error) {
+	kind, err := raw.kind()
+	if err != nil {
+		return nil, err
+	}
+	d := &document{mediaType: kind, subject: raw.Subject, artifactType: raw.ArtifactType}
+	switch kind {
+	case ocispec.MediaTypeImageIndex, mediaTypeDockerList:
+		d.index = true
+		for _, c := range *raw.Manifests {
+			if isManifestType(c.MediaType) {
+				d.children = append(d.children, c)
+			}
+		}
+		if len(*raw.Manifests) > maxIndexEntries {
+			return nil, fmt.Errorf("index with %d entries: expected at most %d", len(*raw.Manifests), maxIndexEntries)
+		}
+	case ocispec.MediaTypeImageManifest, mediaTypeDockerManifest:
+		d.config = raw.Config
+		d.blobs = append([]ocispec.Descriptor{*raw.Config}, *raw.Layers...)
+	case mediaTypeArtifact:
+		d.blobs = *raw.Blobs
+	case mediaTypeSchema1, mediaTypeSchema1Signed:
+		for _, l := range *raw.FSLayers {
+			d.blobs = append(d.blobs, ocispec.Descriptor{Digest: l.BlobSum, Size: -1})
+		}
+	}
+	return d, nil
+}
+
+// kind finds the one media type that the members of the document allow. A
+// document that claims one kind and carries another's members is what
+// CVE-2021-41190 was about.
+func (raw *rawDocument) kind() (string, error) {
+	image := raw.Config != nil || raw.Layers != nil
+	index, artifact, schema1 := raw.Manifests != nil, raw.Blobs != nil, raw.FSLayers != nil
+	n := 0
+	for _, is := range []bool{image, index, artifact, schema1} {
+		if is {
+			n++
+		}
+	}
+	if n != 1 {
+		return "", fmt.Errorf("expected the members of one kind of manifest, found those of %d", n)
+	}
+	if image && (raw.Config == nil || raw.Layers == nil) {
+		return "", errors.New("image manifest without config or without layers")
+	}
+	version := 0
+	if raw.SchemaVersion != nil {
+		version = *raw.SchemaVersion
+	}
+	claimed := ""
+	if raw.MediaType != nil {
+		claimed = *raw.MediaType
+	}
+	var fits []string // the first is the media type when the document names none
+	switch {
+	case schema1 && version == 1 && raw.Signatures != nil:
+		fits = []string{mediaTypeSchema1Signed}
+	case schema1 && version == 1:
+		fits = []string{mediaTypeSchema1}
+	case artifact:
+		fits = []string{mediaTypeArtifact}
+	case index && version == 2:
+		fits = []string{ocispec.MediaTypeImageIndex, mediaTypeDockerList}
+	case image && version == 2 && claimed == "" && raw.Config.MediaType == mediaTypeDockerConfig:
+		fits = []string{mediaTypeDockerManifest}
+	case image && version == 2:
+		fits = []string{ocispec.MediaTypeImageManifest, mediaTypeDockerManifest}
+	default:
+		return "", fmt.Errorf("schema version %d does not fit the members of the manifest", version)
+	}
+	if claimed == "" {
+		if artifact {
+			return "", errors.New("artifact manifest without a mediaType")
+		}
+		return fits[0], nil
+	}
+	for _, f := range fits {
+		if claimed == f {
+			return f, nil
+		}
+	}
+	return "", fmt.Errorf("media type %q does not fit the members of the manifest, which are those of %s", shorten(claimed), fits[0])
+}
+
+func (d *document) validate() error {
+	if len(d.blobs) > maxManifestLayers {
+		return fmt.Errorf("manifest with %d blobs: expected at most %d", len(d.blobs), maxManifestLayers)
+	}
+	for _, list := range [][]ocispec.Descriptor{d.children, d.blobs} {
+		for _, c := range list {
+			if !supportedDigest(c.Digest) {
+				return fmt.Errorf("descriptor digest %q: expected sha256 or sha512", shorten(string(c.Digest)))
+			}
+			if c.Size < 0 && d.mediaType != mediaTypeSchema1 && d.mediaType != mediaTypeSchema1Signed {
+				return fmt.Errorf("descriptor of %s has size %d", c.Digest, c.Size)
+			}
+		}
+	}
+	if d.subject != nil && !supportedDigest(d.subject.Digest) {
+		return fmt.Errorf("subject digest %q: expected sha256 or sha512", shorten(string(d.subject.Digest)))
+	}
+	return nil
+}
+
+// childDigests and blobDigests are what the graph remembers.
+func (d *document) childDigests() []digest.Digest { return digests(d.children) }
+
+// A manifest listed among the blobs is left out: manifests are never blobs.
+func (d *document) blobDigests() []digest.Digest {
+	var blobs []ocispec.Descriptor
+	for _, b := range d.blobs {
+		if !isManifestType(b.MediaType) {
+			blobs = append(blobs, b)
+		}
+	}
+	return digests(blobs)
+}
+
+func digests(list []ocispec.Descriptor) []digest.Digest {
+	out := make([]digest.Digest, 0, len(list))
+	for _, c := range list {
+		out = append(out, c.Digest)
+	}
+	return out
+}
+
+func isManifestType(t string) bool {
+	switch t {
+	case ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex, mediaTypeDockerManifest, mediaTypeDockerList,
+		mediaTypeSchema1, mediaTypeSchema1Signed, mediaTypeArtifact:
+		return true
+	}
+	return false
+}
+
+// looksLikeManifest reports whether bytes could be taken for a manifest by
+// somebody who asked for one: they must never be served as a blob.
+func looksLikeManifest(b []byte) bool {
+	b = bytes.TrimLeft(b, " \t\r\n")
+	if len(b) == 0 || b[0] != '{' {
+		return false
+	}
+	var raw struct {
+		SchemaVersion json.RawMessage `json:"schemaVersion"`
+		MediaType     string          `json:"mediaType"`
+		Config        json.RawMessage `json:"config"`
+		Layers        json.RawMessage `json:"layers"`
+		Manifests     json.RawMessage `json:"manifests"`
+		FSLayers      json.RawMessage `json:"fsLayers"`
+	}
+	if json.Unmarshal(b, &raw) != nil {
+		return false
+	}
+	members := raw.Layers != nil || raw.Manifests != nil || raw.FSLayers != nil
+	return isManifestType(raw.MediaType) || (raw.SchemaVersion != nil && members)
+}
+
+// checkSchema1 makes sure that a signed schema 1 manifest says the same to a
+// reader of its signed payload, which the digest covers, and to a reader of the
+// whole document, which it does not.
+func checkSchema1(b []byte) error {
+	payload, err := schema1Payload(b)
+	if err != nil {
+		return err
+	}
+	if err := unambiguousJSON(payload, true); err != nil {
+		return fmt.Errorf("schema 1 payload: %w", err)
+	}
+	var whole, signed map[string]any
+	if err := json.Unmarshal(b, &whole); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(payload, &signed); err != nil {
+		return fmt.Errorf("schema 1 payload: %w", err)
+	}
+	delete(whole, "signatures")
+	if !reflect.DeepEqual(whole, signed) {
+		return errors.New("the signed payload of the schema 1 manifest differs from the document around it")
+	}
+	return nil
+}
+
+func schema1Payload(b []byte) ([]byte, error) {
+	sig, err := libtrust.ParsePrettySignature(b, "signatures")
+	if err != nil {
+		return nil, fmt.Errorf("schema 1 signatures: %w", err)
+	}
+	payload, err := sig.Payload()
+	if err != nil {
+		return nil, fmt.Errorf("schema 1 payload: %w", err)
+	}
+	return payload, nil
+}
+
+// manifestKeys are the members that readers of manifests act on. Go programs,
+// which is what clients are, match them without regard to case.
+var manifestKeys = map[string]bool{
+	"schemaVersion": true, "mediaType": true, "artifactType": true, "config": true, "layers": true, "manifests": true,
+	"blobs": true, "subject": true, "fsLayers": true, "blobSum": true, "history": true, "signatures": true, "digest": true,
+	"size": true, "urls": true, "data": true, "platform": true, "annotations": true, "architecture": true, "os": true,
+	"name": true, "tag": true, "v1Compatibility": true,
+}
+
+var foldedKeys = func() map[string]string {
+	m := make(map[string]string, len(manifestKeys))
+	for k := range manifestKeys {
+		m[foldName(k)] = k
+	}
+	return m
+}()
+
+// foldName maps names that encoding/json takes for one another to one name. It
+// folds more than ASCII: U+017F is an s, U+212A a k.
+func foldName(s string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			least = min(least, f)
+		}
+		return least
+	}, s)
+}
+
+// unambiguousJSON checks that b is one JSON object in which no member is given
+// twice and, with fold, none is spelled so that one reader takes it for a manifest's member
+// and another does not.
+func unambiguousJSON(b []byte, fold bool) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	tok, err := dec.Token()
+	if err != nil || tok != json.Delim('{') {
+		return errors.New("not a manifest: expected a JSON object")
+	}
+	if err := walkObject(dec, 1, fold); err != nil {
+		return err
+	}
+	if dec.More() {
+		return errors.New("not a manifest: bytes after the JSON object")
+	}
+	if _, err := dec.Token(); err == nil {
+		return errors.New("not a manifest: bytes after the JSON object")
+	}
+	return nil
+}
+
+func walkObject(dec *json.Decoder, depth int, fold bool) error {
+	if depth > maxManifestNesting {
+		return fmt.Errorf("nested deeper than %d", maxManifestNesting)
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		tok, err := dec.Token()
+		if err != nil {
+			return fmt.Errorf("not a manifest: %w", err)
+		}
+		key, _ := tok.(string)
+		if seen[key] {
+			return fmt.Errorf("member %q is given twice", shorten(key))
+		}
+		seen[key] = true
+		if want, known := foldedKeys[foldName(key)]; fold && known && want != key {
+			return fmt.Errorf("member %q is spelled like %q", shorten(key), want)
+		}
+		// Names in annotations are the publisher's own.
+		if err := walkValue(dec, depth, fold && key != "annotations"); err != nil {
+			return err
+		}
+	}
+	_, err := dec.Token()
+	return err
+}
+
+func walkValue(dec *json.Decoder, depth int, fold bool) error {
+	tok, err := dec.Token()
+	if err != nil {
+		return fmt.Errorf("not a manifest: %w", err)
+	}
+	switch tok {
+	case json.Delim('{'):
+		return walkObject(dec, depth+1, fold)
+	case json.Delim('['):
+		if depth > maxManifestNesting {
+			return fmt.Errorf("nested deeper than %d", maxManifestNesting)
+		}
+		for dec.More() {
+			if err := walkValue(dec, depth+1, fold); err != nil {
+				return err
+			}
+		}
+		_, err := dec.Token()
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,376 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/fxamacker/cbor/v2"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Bounds of evidence that is passed to clients.
+const (
+	maxEvidenceBlob   = 4 << 20
+	maxEvidenceBlobs  = 127
+	maxEvidenceConfig = 64 << 10
+)
+
+// evidenceParsers reads a payload of each media type that evidence comes in and
+// returns the digests of the manifests it is about. A payload that is not wholly
+// that kind of evidence is an error: an image layer under another name must not
+// pass.
+var evidenceParsers = map[string]func([]byte) ([]digest.Digest, error){
+	"application/vnd.dev.cosign.simplesigning.v1+json": simpleSigningSubjects,
+	"application/vnd.dsse.envelope.v1+json":            dsseSubjects,
+	"application/vnd.in-toto+json":                     statementSubjects,
+	"application/vnd.dev.sigstore.bundle.v0.3+json":    bundleSubjects,
+	"application/vnd.dev.sigstore.bundle+json":         bundleSubjects, // with ;version=0.1, 0.2, 0.3
+	"application/jose+json":                            jwsSubjects,
+	"application/cose":                                 coseSubjects,
+}
+
+func evidenceParser(mediaType string) func([]byte) ([]digest.Digest, error) {
+	base, _, _ := strings.Cut(mediaType, ";")
+	return evidenceParsers[base]
+}
+
+// evidenceShaped reports whether a manifest says that all it holds is evidence.
+// It says nothing about its content.
+func evidenceShaped(m *Manifest) bool {
+	layers := evidenceLayers(m)
+	if m.doc.index || len(layers) == 0 || len(layers) > maxEvidenceBlobs {
+		return false
+	}
+	for _, l := range layers {
+		if evidenceParser(l.MediaType) == nil {
+			return false
+		}
+	}
+	return true
+}
+
+func evidenceLayers(m *Manifest) []ocispec.Descriptor {
+	if m.doc.config == nil {
+		return m.doc.blobs // an artifact manifest has no config
+	}
+	return m.doc.blobs[1:]
+}
+
+// admitEvidence is rule 6: m may be sent when its content is evidence and the
+// manifest that it is about may be sent. Otherwise the outcome denies, and m is
+// judged like any other manifest.
+func (g *gate) admitEvidence(ctx context.Context, m *Manifest) (Outcome, error) {
+	subject, err := g.evidenceSubject(ctx, m)
+	if err != nil || subject == "" {
+		return Outcome{Digest: m.digest}, err
+	}
+	ref, err := reference.WithDigest(reference.TrimNamed(m.repo), subject)
+	if err != nil {
+		return Outcome{}, err
+	}
+	about, err := g.manifest(ctx, ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Outcome{Digest: m.digest}, nil // nothing that could be allowed
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	out, err := g.admitDigest(ctx, ref, about)
+	out.Digest, out.Via = m.digest, "evidence for "+subject.String()
+	return out, err
+}
+
+// evidenceSubject returns the manifest that m is evidence about, found in its
+// checked content, or "" when m is not evidence. Content never changes, so the
+// answer is remembered.
+func (g *gate) evidenceSubject(ctx context.Context, m *Manifest) (digest.Digest, error) {
+	repo := m.repo.Name()
+	if s := g.graph.Subject(repo, m.digest); s != "" {
+		return s, nil
+	}
+	if m.doc.config != nil {
+		if ok, err := g.harmlessConfig(ctx, m); err != nil || !ok {
+			return "", err
+		}
+	}
+	var common []digest.Digest
+	for i, l := range evidenceLayers(m) {
+		payload, err := g.evidenceBlob(ctx, m, l, maxEvidenceBlob)
+		if err != nil || payload == nil {
+			return "", err
+		}
+		about, err := evidenceParser(l.MediaType)(payload)
+		if err != nil {
+			return "", nil // not that evidence: judged as what it is, a manifest
+		}
+		if i == 0 {
+			common = about
+			continue
+		}
+		common = slices.DeleteFunc(common, func(d digest.Digest) bool { return !slices.Contains(about, d) })
+	}
+	subject := g.chooseSubject(m, common)
+	if subject != "" {
+		g.graph.Evidence(repo, m.digest, subject)
+	}
+	return subject, nil
+}
+
+// chooseSubject picks the manifest among those that all payloads are about: the
+// declared one, or one that is known, or the first.
+func (g *gate) chooseSubject(m *Manifest, about []digest.Digest) digest.Digest {
+	if s := m.doc.subject; s != nil {
+		if slices.Contains(about, s.Digest) {
+			return s.Digest
+		}
+		return ""
+	}
+	for _, d := range about {
+		if g.graph.IsManifest(m.repo.Name(), d) {
+			return d
+		}
+	}
+	if len(about) > 0 {
+		return about[0]
+	}
+	return ""
+}
+
+// harmlessConfig checks that the config of an evidence manifest is one small JSON
+// object.
+func (g *gate) harmlessConfig(ctx context.Context, m *Manifest) (bool, error) {
+	b, err := g.evidenceBlob(ctx, m, *m.doc.config, maxEvidenceConfig)
+	if err != nil || b == nil {
+		return false, err
+	}
+	var object map[string]json.RawMessage
+	return json.Unmarshal(b, &object) == nil && object != nil && !looksLikeManifest(b), nil
+}
+
+// evidenceBlob returns a blob of m, or nil when it is too large to be evidence or
+// does not exist.
+func (g *gate) evidenceBlob(ctx context.Context, m *Manifest, d ocispec.Descriptor, limit int64) ([]byte, error) {
+	if d.Size > limit {
+		return nil, nil
+	}
+	if b, ok := g.blobs.Get(m.repo.Name(), d.Digest); ok {
+		return b, nil
+	}
+	ref, err := reference.WithDigest(reference.TrimNamed(m.repo), d.Digest)
+	if err != nil {
+		return nil, err
+	}
+	b, err := g.upstream.BlobBytes(ctx, ref, limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading evidence %s: %w", d.Digest, err)
+	}
+	g.blobs.Put(m.repo.Name(), d.Digest, b)
+	return b, nil
+}
+
+// strictJSON decodes exactly one JSON value without members that v does not have.
+func strictJSON(b []byte, v any) error {
+	if err := unambiguousJSON(b, false); err != nil {
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	return dec.Decode(v)
+}
+
+func oneDigest(s string) ([]digest.Digest, error) {
+	d := digest.Digest(s)
+	if !supportedDigest(d) {
+		return nil, fmt.Errorf("evidence about %q: expected a sha256 or sha512 digest", shorten(s))
+	}
+	return []digest.Digest{d}, nil
+}
+
+// simpleSigningSubjects reads containers-signature(5)'s JSON, as cosign writes it.
+func simpleSigningSubjects(b []byte) ([]digest.Digest, error) {
+	var p struct {
+		Critical struct {
+			Type  string `json:"type"`
+			Image struct {
+				Digest string `json:"docker-manifest-digest"`
+			} `json:"image"`
+			Identity struct {
+				Reference string `json:"docker-reference"`
+			} `json:"identity"`
+		} `json:"critical"`
+		Optional json.RawMessage `json:"optional"`
+	}
+	if err := strictJSON(b, &p); err != nil {
+		return nil, err
+	}
+	if p.Critical.Type == "" {
+		return nil, errors.New("no critical.type")
+	}
+	return oneDigest(p.Critical.Image.Digest)
+}
+
+// dsseSubjects reads a DSSE envelope that holds an in-toto statement.
+func dsseSubjects(b []byte) ([]digest.Digest, error) {
+	var e struct {
+		PayloadType string            `json:"payloadType"`
+		Payload     []byte            `json:"payload"`
+		Signatures  []json.RawMessage `json:"signatures"`
+	}
+	if err := strictJSON(b, &e); err != nil {
+		return nil, err
+	}
+	if e.PayloadType != "application/vnd.in-toto+json" || len(e.Signatures) == 0 {
+		return nil, fmt.Errorf("DSSE envelope of %q with %d signatures: expected an in-toto statement, signed", shorten(e.PayloadType), len(e.Signatures))
+	}
+	return statementSubjects(e.Payload)
+}
+
+// statementSubjects reads an in-toto statement, v0.1 or v1.
+func statementSubjects(b []byte) ([]digest.Digest, error) {
+	var s struct {
+		Type    string `json:"_type"`
+		Subject []struct {
+			Name             string            `json:"name"`
+			URI              string            `json:"uri"`
+			Digest           map[string]string `json:"digest"`
+			Content          json.RawMessage   `json:"content"`
+			DownloadLocation string            `json:"downloadLocation"`
+			MediaType        string            `json:"mediaType"`
+			Annotations      json.RawMessage   `json:"annotations"`
+		} `json:"subject"`
+		PredicateType string          `json:"predicateType"`
+		Predicate     json.RawMessage `json:"predicate"`
+	}
+	// A predicate is the publisher's own document: only the statement's members
+	// are held to their spelling.
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&s); err != nil {
+		return nil, err
+	}
+	if len(bytes.TrimSpace(b[dec.InputOffset():])) > 0 {
+		return nil, errors.New("bytes after the in-toto statement")
+	}
+	if !strings.HasPrefix(s.Type, "https://in-toto.io/Statement/") || s.PredicateType == "" {
+		return nil, fmt.Errorf("statement of type %q: expected an in-toto statement", shorten(s.Type))
+	}
+	var out []digest.Digest
+	for _, subject := range s.Subject {
+		for alg, hex := range subject.Digest {
+			if d := digest.Digest(alg + ":" + hex); supportedDigest(d) {
+				out = append(out, d)
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("the in-toto statement is about nothing with a digest")
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// bundleSubjects reads a sigstore bundle (protobuf-specs, sigstore_bundle.proto).
+func bundleSubjects(b []byte) ([]digest.Digest, error) {
+	var s struct {
+		MediaType            string          `json:"mediaType"`
+		VerificationMaterial json.RawMessage `json:"verificationMaterial"`
+		DSSEEnvelope         json.RawMessage `json:"dsseEnvelope"`
+		MessageSignature     *struct {
+			MessageDigest struct {
+				Algorithm string `json:"algorithm"`
+				Digest    []byte `json:"digest"`
+			} `json:"messageDigest"`
+			Signature []byte `json:"signature"`
+		} `json:"messageSignature"`
+	}
+	if err := strictJSON(b, &s); err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(s.MediaType, "application/vnd.dev.sigstore.bundle") || s.VerificationMaterial == nil {
+		return nil, errors.New("not a sigstore bundle")
+	}
+	switch m := s.MessageSignature; {
+	case s.DSSEEnvelope != nil && m == nil:
+		return dsseSubjects(s.DSSEEnvelope)
+	case s.DSSEEnvelope == nil && m != nil && m.MessageDigest.Algorithm == "SHA2_256":
+		return oneDigest(fmt.Sprintf("sha256:%x", m.MessageDigest.Digest))
+	}
+	return nil, errors.New("sigstore bundle without exactly one signature that is known")
+}
+
+// jwsSubjects reads a notation signature envelope in JWS JSON serialization
+// (notaryproject specifications, signature-envelope-jws).
+func jwsSubjects(b []byte) ([]digest.Digest, error) {
+	var e struct {
+		Payload   string          `json:"payload"`
+		Protected string          `json:"protected"`
+		Header    json.RawMessage `json:"header"`
+		Signature string          `json:"signature"`
+	}
+	if err := strictJSON(b, &e); err != nil {
+		return nil, err
+	}
+	if e.Protected == "" || e.Signature == "" {
+		return nil, errors.New("not a JWS")
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(e.Payload)
+	if err != nil {
+		return nil, fmt.Errorf("payload of the JWS: %w", err)
+	}
+	return notationSubjects(payload)
+}
+
+// coseSubjects reads a notation signature envelope in COSE_Sign1 (RFC 9052,
+// section 4.2; notaryproject specifications, signature-envelope-cose).
+func coseSubjects(b []byte) ([]digest.Digest, error) {
+	const coseSign1 = 18
+	mode, err := cbor.DecOptions{MaxNestedLevels: 16, DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden}.DecMode()
+	if err != nil {
+		return nil, err
+	}
+	var tag cbor.RawTag
+	if err := mode.Unmarshal(b, &tag); err != nil {
+		return nil, fmt.Errorf("not a COSE_Sign1: %w", err)
+	}
+	var sign1 struct {
+		_           struct{} `cbor:",toarray"`
+		Protected   []byte
+		Unprotected cbor.RawMessage
+		Payload     []byte
+		Signature   []byte
+	}
+	if tag.Number != coseSign1 {
+		return nil, fmt.Errorf("CBOR tag %d: expected %d", tag.Number, coseSign1)
+	}
+	if err := mode.Unmarshal(tag.Content, &sign1); err != nil {
+		return nil, fmt.Errorf("not a COSE_Sign1: %w", err)
+	}
+	return notationSubjects(sign1.Payload)
+}
+
+func notationSubjects(payload []byte) ([]digest.Digest, error) {
+	var p struct {
+		TargetArtifact struct {
+			MediaType   string          `json:"mediaType"`
+			Digest      string          `json:"digest"`
+			Size        int64           `json:"size"`
+			Annotations json.RawMessage `json:"annotations"`
+		} `json:"targetArtifact"`
+	}
+	if err := strictJSON(payload, &p); err != nil {
+		return nil, err
+	}
+	return oneDigest(p.TargetArtifact.Digest)
+}

@@ -1,0 +1,147 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"github.com/pullgate/pullgate/proxy/audit"
+)
+
+// manifestWriteTime bounds how long a client may take to read an answer that is
+// sent from memory.
+const manifestWriteTime = time.Minute
+
+// exchange is one request with its answer and what is recorded about it.
+type exchange struct {
+	w       http.ResponseWriter
+	r       *http.Request
+	route   string
+	vars    map[string]string
+	start   time.Time
+	status  int
+	target  target
+	record  audit.Record
+	decided bool // record holds a decision that belongs into the audit log
+}
+
+func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{w: w, r: r, route: "other", start: time.Now()}
+	x.record.RequestID = newRequestID()
+	head := w.Header()
+	head.Set("X-Request-Id", x.record.RequestID)
+	head.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	head.Set("X-Content-Type-Options", "nosniff")
+	return x
+}
+
+func newRequestID() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// finish writes the audit record, when something was decided, and the metrics.
+func (h *Handler) finish(x *exchange) {
+	took := time.Since(x.start)
+	h.opts.Metrics.Request(x.route, x.r.Method, x.status, took)
+	if x.record.Decision == "" {
+		return
+	}
+	h.opts.Metrics.Decision(x.record.Decision, x.record.Registry, x.record.Kind)
+	if !x.decided {
+		return
+	}
+	rec := &x.record
+	rec.Time = x.start
+	rec.Client = clientIP(x.r)
+	rec.UserAgent = x.r.UserAgent()
+	rec.Method = x.r.Method
+	rec.Status = x.status
+	rec.DurationMS = float64(took.Microseconds()) / 1000
+	if err := h.opts.Audit.Write(*rec); err != nil {
+		h.opts.Metrics.AuditError()
+		h.opts.Logger.Error("audit record not written", "request_id", rec.RequestID, "error", err)
+	}
+}
+
+func clientIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// about notes what the request is about, for the record.
+func (x *exchange) about(kind string, ref reference.Named) {
+	x.record.Kind = kind
+	x.record.Registry = reference.Domain(ref)
+	x.record.Repository = reference.Path(ref)
+	x.record.Reference = strings.TrimPrefix(rootName(ref), ":")
+	if c, ok := ref.(reference.Canonical); ok {
+		x.record.Reference = c.Digest().String()
+		x.record.Digest = c.Digest().String()
+	}
+}
+
+// decide notes an outcome for the record; logged says whether it is worth a line
+// of its own.
+func (x *exchange) decide(out Outcome, logged bool) {
+	x.decided = logged
+	rec, v := &x.record, out.Verdict
+	rec.Decision = out.Word()
+	rec.Scope = v.Scope
+	rec.Revision = v.Revision
+	rec.Cached = v.Cached
+	rec.Signers = v.Signers()
+	if out.Digest != "" {
+		rec.Digest = out.Digest.String()
+	}
+	switch {
+	case rec.Decision != decisionAllowed:
+		rec.Reasons = reasonsOf(v)
+	case out.Via != "":
+		rec.Reasons = []string{out.Via}
+	}
+}
+
+func (x *exchange) repository(names Names) (reference.Named, error) {
+	x.target.name = x.vars["name"]
+	query := x.r.URL.Query()
+	repo, err := names.repository(x.target.name, query)
+	if err != nil {
+		// The name was not understood or not served: the record says how it was
+		// asked for.
+		x.record.Repository = x.target.name
+		x.record.Reference = x.vars["reference"] + x.vars["digest"]
+		return nil, err
+	}
+	x.target.ns = query.Get("ns")
+	return repo, nil
+}
+
+// writeBytes sends an answer that is in memory, without its body for HEAD.
+func (x *exchange) writeBytes(status int, contentType string, b []byte) error {
+	rc := http.NewResponseController(x.w)
+	_ = rc.SetWriteDeadline(time.Now().Add(manifestWriteTime)) // not every transport has deadlines
+	head := x.w.Header()
+	head.Set("Content-Type", contentType)
+	head.Set("Content-Length", strconv.Itoa(len(b)))
+	x.status = status
+	x.w.WriteHeader(status)
+	if x.r.Method != http.MethodHead {
+		_, _ = x.w.Write(b) // the client may be gone: there is nobody to tell
+	}
+	return nil
+}
+
+func (x *exchange) writeJSON(status int, b []byte) error {
+	return x.writeBytes(status, "application/json", b)
+}

@@ -1,0 +1,161 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/pullgate/pullgate/proxy/upstream"
+	"github.com/pullgate/pullgate/verify"
+)
+
+// fetchTimeout bounds one fetch of a manifest for everybody who waits for it.
+const fetchTimeout = time.Minute
+
+// Manifest is one manifest whose bytes have been hashed and read.
+type Manifest struct {
+	repo   reference.Named
+	digest digest.Digest
+	bytes  []byte
+	doc    *document
+}
+
+// Size is about how many bytes of memory the manifest takes.
+func (m *Manifest) Size() int64 {
+	const descriptor = 256
+	return int64(len(m.bytes)) + descriptor*int64(len(m.doc.blobs)+len(m.doc.children))
+}
+
+// fetcher gets manifests from memory or from the upstream, each once however many
+// clients ask, and records what they list.
+type fetcher struct {
+	upstream Upstream
+	blobs    Content[[]byte]
+	content  Content[*Manifest]
+	tags     Tags
+	graph    Graph
+	flight   singleflight.Group
+}
+
+// manifest returns the bytes that ref names. Errors are *apiError for content
+// that cannot be right and *upstream.Error for the rest.
+func (f *fetcher) manifest(ctx context.Context, ref reference.Named) (*Manifest, error) {
+	repo := reference.TrimNamed(ref)
+	if c, ok := ref.(reference.Canonical); ok {
+		if m, ok := f.content.Get(repo.Name(), c.Digest()); ok {
+			return m, nil
+		}
+	} else if t, ok := ref.(reference.NamedTagged); ok {
+		if d, fresh := f.tags.Get(repo.Name(), t.Tag()); fresh {
+			if m, ok := f.content.Get(repo.Name(), d); ok {
+				return m, nil
+			}
+		}
+	} else {
+		return nil, fmt.Errorf("reference %s: expected a tag or a digest", ref)
+	}
+	return f.once(ctx, ref)
+}
+
+// once fetches ref for everybody who asks for it now. The fetch does not end
+// with the client that came first.
+func (f *fetcher) once(ctx context.Context, ref reference.Named) (*Manifest, error) {
+	answer := f.flight.DoChan(ref.String(), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
+		defer cancel()
+		return f.fetch(ctx, ref)
+	})
+	select {
+	case r := <-answer:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*Manifest), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (f *fetcher) fetch(ctx context.Context, ref reference.Named) (*Manifest, error) {
+	repo := reference.TrimNamed(ref)
+	t, byTag := ref.(reference.NamedTagged)
+	if byTag {
+		if m, err := f.unmoved(ctx, t); m != nil || err != nil {
+			return m, err
+		}
+	}
+	got, err := f.upstream.Manifest(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newManifest(repo, ref, got)
+	if err != nil {
+		return nil, err
+	}
+	f.content.Put(repo.Name(), m.digest, m)
+	f.graph.Manifest(repo.Name(), m.digest, m.doc.childDigests(), m.doc.blobDigests())
+	if byTag {
+		f.tags.Put(repo.Name(), t.Tag(), m.digest)
+	}
+	return m, nil
+}
+
+// unmoved answers for a tag that was known before, when a HEAD says that it still
+// has the digest whose bytes are in memory. The answer decides which bytes are
+// meant, not what they are: those were hashed when they came.
+func (f *fetcher) unmoved(ctx context.Context, t reference.NamedTagged) (*Manifest, error) {
+	repo := reference.TrimNamed(t)
+	known, fresh := f.tags.Get(repo.Name(), t.Tag())
+	if known == "" {
+		return nil, nil
+	}
+	m, ok := f.content.Get(repo.Name(), known)
+	if !ok || fresh {
+		return m, nil
+	}
+	now, err := f.upstream.ResolveTag(ctx, t)
+	var e *upstream.Error
+	if errors.As(err, &e) && (e.Kind == upstream.NotFound || e.Kind == upstream.TooManyRequests) {
+		return nil, err
+	}
+	if err != nil || now != known {
+		return nil, nil // not every registry answers HEAD well: let GET decide
+	}
+	f.tags.Put(repo.Name(), t.Tag(), known)
+	return m, nil
+}
+
+// newManifest hashes bytes before anything in them is believed, and reads them.
+func newManifest(repo, ref reference.Named, got upstream.Manifest) (*Manifest, error) {
+	var want digest.Digest
+	if c, ok := ref.(reference.Canonical); ok {
+		want = c.Digest()
+	}
+	algorithm := digest.SHA256
+	if want != "" {
+		algorithm = want.Algorithm()
+	}
+	found, err := verify.ManifestDigest(got.Bytes, algorithm)
+	if err != nil {
+		return nil, errMismatch("the upstream's manifest for %s cannot be hashed: %v", ref, err)
+	}
+	if want != "" && found != want {
+		return nil, errMismatch("the upstream sent other bytes for %s: their digest is %s", ref, found)
+	}
+	if h := got.Digest; h.Validate() == nil && h.Algorithm() == algorithm && h != found {
+		return nil, errMismatch("the upstream sent other bytes for %s than it says: expected %s, found %s", ref, h, found)
+	}
+	doc, err := parseDocument(got.Bytes)
+	if err != nil {
+		return nil, errMismatch("the upstream's manifest for %s (%s) cannot be used: %v", ref, found, err)
+	}
+	if doc.mediaType != mediaTypeSchema1Signed && algorithm.FromBytes(got.Bytes) != found {
+		return nil, errMismatch("the upstream's manifest for %s is not of the kind that its digest is for", ref)
+	}
+	return &Manifest{repo: repo, digest: found, bytes: got.Bytes, doc: doc}, nil
+}

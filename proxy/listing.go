@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// maxTags bounds how many tags a client may ask for in one page.
+const maxTags = 10000
+
+// getTags answers the list of tags ("Listing Tags" of the OCI distribution
+// specification). Names of tags are not content: they are passed on as they are.
+func (h *Handler) getTags(x *exchange) error {
+	repo, err := x.repository(h.opts.Names)
+	if err != nil {
+		return err
+	}
+	query := x.r.URL.Query()
+	n := 0
+	if s := query.Get("n"); s != "" {
+		if n, err = strconv.Atoi(s); err != nil || n < 0 {
+			return &apiError{status: http.StatusBadRequest, code: codeUnsupported,
+				message: fmt.Sprintf("n=%q: expected a number of tags from 0 to %d", shorten(s), maxTags)}
+		}
+		n = min(n, maxTags)
+	}
+	list := struct {
+		Name string   `json:"name"`
+		Tags []string `json:"tags"`
+	}{x.target.name, []string{}}
+	if query.Get("n") != "0" {
+		page, err := h.opts.Upstream.Tags(x.r.Context(), repo, n, query.Get("last"))
+		if err != nil {
+			return notFound(err, codeNameUnknown)
+		}
+		list.Tags = append(list.Tags, page.Tags...)
+		if page.Next != nil {
+			x.w.Header().Set("Link", fmt.Sprintf(`<%s>; rel="next"`, x.nextTags(page.Next.N, page.Next.Last)))
+		}
+	}
+	b, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	return x.writeJSON(http.StatusOK, b)
+}
+
+// nextTags leads back through the gate, by the name that the client used.
+func (x *exchange) nextTags(n int, last string) string {
+	q := url.Values{"last": {last}}
+	if n > 0 {
+		q.Set("n", strconv.Itoa(n))
+	}
+	if x.target.ns != "" {
+		q.Set("ns", x.target.ns)
+	}
+	return "/v2/" + x.target.name + "/tags/list?" + q.Encode()
+}
+
+// getReferrers answers the list of what refers to a manifest ("Listing
+// Referrers"), for a manifest that may be pulled. What is listed is judged when it
+// is asked for.
+func (h *Handler) getReferrers(x *exchange) error {
+	repo, err := x.repository(h.opts.Names)
+	if err != nil {
+		return err
+	}
+	ref, err := withDigest(repo, x.vars["digest"])
+	if err != nil {
+		return err
+	}
+	x.about("referrers", ref)
+	_, out, err := h.judged(x.r.Context(), ref)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		// The specification wants an empty list about what does not exist.
+		return x.writeReferrers(nil)
+	case err != nil:
+		return err
+	}
+	x.decide(out, true)
+	if !out.Forward() {
+		return errDenied(ref, out)
+	}
+	list, err := h.opts.Upstream.Referrers(x.r.Context(), ref)
+	if err != nil {
+		return notFound(err, codeNameUnknown)
+	}
+	return x.writeReferrers(list)
+}
+
+func (x *exchange) writeReferrers(list []ocispec.Descriptor) error {
+	index := ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: []ocispec.Descriptor{},
+	}
+	wanted := x.r.URL.Query().Get("artifactType")
+	for _, d := range list {
+		if wanted == "" || d.ArtifactType == wanted {
+			index.Manifests = append(index.Manifests, d)
+		}
+	}
+	if wanted != "" {
+		x.w.Header().Set("OCI-Filters-Applied", "artifactType")
+	}
+	b, err := json.Marshal(index)
+	if err != nil {
+		return err
+	}
+	return x.writeBytes(http.StatusOK, ocispec.MediaTypeImageIndex, b)
+}

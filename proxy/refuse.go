@@ -1,0 +1,244 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pullgate/pullgate/verify"
+)
+
+// Bounds of what a refusal says.
+const (
+	maxPhrase  = 400  // of an HTTP/1.1 reason phrase
+	maxMessage = 2000 // of a message
+	maxFound   = 20   // reasons a requirement
+)
+
+// refuse turns an error into the answer that the client understands and notes it
+// for the record. It is the only place where that happens.
+func (h *Handler) refuse(x *exchange, err error) {
+	var e *apiError
+	if !errors.As(err, &e) {
+		e = toAPIError(err)
+	}
+	if e.decision != "" && x.record.Decision != decisionDenied {
+		x.decided = true
+		x.record.Decision = e.decision
+		x.record.Reasons = e.reasons
+		if x.record.Kind == "" {
+			x.record.Kind = "request"
+		}
+		if x.record.Revision == "" {
+			x.record.Revision = h.opts.Verifier.Revision()
+		}
+	}
+	if e.status >= 500 {
+		h.opts.Logger.Warn("request not answered", "request_id", x.record.RequestID, "path", shorten(x.r.URL.Path), "status", e.status, "error", err)
+	}
+	body, jsonErr := json.Marshal(refusalBody(x, e))
+	if jsonErr != nil {
+		body = []byte(`{"errors":[{"code":"` + e.code + `"}]}`)
+	}
+	head := x.w.Header()
+	for _, k := range []string{"Docker-Content-Digest", "Accept-Ranges", "Content-Range", "Warning"} {
+		head.Del(k)
+	}
+	if e.retryAfter > 0 {
+		head.Set("Retry-After", strconv.Itoa(int((e.retryAfter+time.Second-1)/time.Second)))
+	}
+	if e.status == http.StatusMethodNotAllowed {
+		head.Set("Allow", "GET, HEAD")
+	}
+	if e.contentRange != "" {
+		head.Set("Content-Range", e.contentRange)
+	}
+	head.Set("Cache-Control", "no-store")
+	if phrase := phraseOf(e); phrase != "" && x.writeWithPhrase(e.status, phrase, body) {
+		return
+	}
+	_ = x.writeJSON(e.status, body)
+}
+
+// refusal is one entry of the "errors" list that registries answer with.
+type refusal struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Detail  any    `json:"detail,omitempty"`
+}
+
+// refusalDetail says what was asked, what policy requires, what was found and
+// what would pass.
+type refusalDetail struct {
+	Reference    string          `json:"reference,omitempty"`
+	Digest       string          `json:"digest,omitempty"`
+	Scope        string          `json:"scope,omitempty"`
+	Requirements []verify.Result `json:"requirements,omitempty"`
+	RequestID    string          `json:"requestId"`
+}
+
+func refusalBody(x *exchange, e *apiError) map[string][]refusal {
+	r := refusal{Code: e.code, Message: clip(e.message, maxMessage)}
+	detail := refusalDetail{RequestID: x.record.RequestID}
+	if e.status == http.StatusForbidden {
+		r.Code = deniedCode(x.r.UserAgent())
+	}
+	if out := e.outcome; out != nil {
+		if pass := wouldPass(out.Verdict); pass != "" {
+			r.Message += "; what would pass: " + clip(pass, maxMessage)
+		}
+		r.Message += " (request " + x.record.RequestID + ")"
+		detail.Reference, detail.Digest = e.ref.String(), out.Digest.String()
+		detail.Scope = out.Verdict.Scope
+		detail.Requirements = clipResults(out.Verdict.Requirements)
+	}
+	r.Detail = detail
+	return map[string][]refusal{"errors": {r}}
+}
+
+// deniedCode is the code that the client prints best. dockerd's graph driver says
+// "manifest unverified: …"; podman would ask three times for that code, so
+// everybody else gets DENIED.
+func deniedCode(userAgent string) string {
+	if strings.HasPrefix(userAgent, "docker/") && !strings.Contains(userAgent, "containerd-client") {
+		return codeManifestUnverified
+	}
+	return codeDenied
+}
+
+// phraseOf is the reason phrase of a decision that stops a pull.
+func phraseOf(e *apiError) string {
+	switch {
+	case e.outcome != nil:
+		return fmt.Sprintf("Denied by image policy %s: %s", e.outcome.Verdict.Scope, reasonOf(e.outcome.Verdict))
+	case e.status == http.StatusForbidden:
+		return "Denied: " + e.message
+	case e.decision != "" && e.status >= 500:
+		return "Not verified: " + e.message
+	}
+	return ""
+}
+
+// writeWithPhrase writes a refusal whose HTTP/1.1 status line carries the reason:
+// clients that decide by HEAD show nothing else. net/http has no way to say it, so
+// the connection is taken over and closed afterwards. It returns false when that
+// is not possible (HTTP/2, which has no reason phrase), having written nothing.
+func (x *exchange) writeWithPhrase(status int, phrase string, body []byte) bool {
+	if x.r.ProtoMajor != 1 {
+		return false
+	}
+	head := x.w.Header().Clone()
+	head.Set("Content-Type", "application/json")
+	head.Set("Content-Length", strconv.Itoa(len(body)))
+	head.Set("Connection", "close")
+	head.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+
+	var answer bytes.Buffer
+	fmt.Fprintf(&answer, "HTTP/1.%d %d %s\r\n", x.r.ProtoMinor, status, clip(plainText(phrase), maxPhrase))
+	if err := head.Write(&answer); err != nil {
+		return false
+	}
+	answer.WriteString("\r\n")
+	if x.r.Method != http.MethodHead {
+		answer.Write(body)
+	}
+	conn, _, err := http.NewResponseController(x.w).Hijack()
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	x.status = status
+	_ = conn.SetDeadline(time.Now().Add(manifestWriteTime))
+	_, _ = conn.Write(answer.Bytes()) // the client may be gone: there is nobody to tell
+	return true
+}
+
+// warn tells clients of a report-only scope what enforcement would have said
+// (Warning, RFC 7234 section 5.5: skopeo, podman, crane and others print it).
+func (x *exchange) warn(out Outcome) {
+	text := fmt.Sprintf("report only: would be denied by image policy %s: %s", out.Verdict.Scope, reasonOf(out.Verdict))
+	text = strings.NewReplacer(`\`, `'`, `"`, `'`).Replace(plainText(text))
+	x.w.Header().Set("Warning", `299 - "`+clip(text, maxPhrase)+`"`)
+}
+
+// reasonOf is the shortest true account of why a verdict denies.
+func reasonOf(v verify.Verdict) string {
+	for _, r := range v.Requirements {
+		if !r.Allowed {
+			if len(r.Found) > 0 {
+				return strings.Join(r.Found[:min(len(r.Found), 3)], "; ")
+			}
+			return "requires " + r.Required
+		}
+	}
+	return "no requirement was met"
+}
+
+// reasonsOf lists everything that speaks against a verdict, for the audit log.
+func reasonsOf(v verify.Verdict) []string {
+	var out []string
+	for _, r := range v.Requirements {
+		if r.Allowed {
+			continue
+		}
+		if len(r.Found) == 0 {
+			out = append(out, "requires "+r.Required)
+		}
+		for _, f := range r.Found[:min(len(r.Found), maxFound)] {
+			out = append(out, r.Type+": "+f)
+		}
+	}
+	if len(out) == 0 && v.Decision != verify.Allowed {
+		out = append(out, "no requirement was met")
+	}
+	return out
+}
+
+func wouldPass(v verify.Verdict) string {
+	var out []string
+	for _, r := range v.Requirements {
+		if !r.Allowed && r.WouldPass != "" {
+			out = append(out, r.WouldPass)
+		}
+	}
+	return strings.Join(out, ", and ")
+}
+
+// clipResults bounds what a refusal carries, however many signatures there were.
+func clipResults(results []verify.Result) []verify.Result {
+	out := make([]verify.Result, len(results))
+	copy(out, results)
+	for i := range out {
+		if n := len(out[i].Found); n > maxFound {
+			out[i].Found = append(out[i].Found[:maxFound:maxFound], fmt.Sprintf("… and %d more", n-maxFound))
+		}
+	}
+	return out
+}
+
+// plainText keeps what may stand in a status line or a header: printable ASCII.
+func plainText(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\u2026':
+			return '.'
+		case r < ' ' || r == 0x7f:
+			return ' '
+		case r > 0x7f:
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most-3], "") + "..."
+}
