@@ -10,16 +10,16 @@ package authfile
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/distribution/reference"
-	helperclient "github.com/docker/docker-credential-helpers/client"
-	"github.com/docker/docker-credential-helpers/credentials"
 	podman "go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/docker/config"
 	"go.podman.io/image/v5/types"
@@ -29,10 +29,9 @@ import (
 
 const (
 	maxFile    = 4 << 20 // bytes of an auth file
-	dockerHub  = "docker.io"
-	hubKey     = "https://index.docker.io/v1/" // under which docker stores Docker Hub's credentials
-	tokenUser  = "<token>"                     // user name by which helpers mark an identity token
 	fixMissing = "create it with podman login --authfile, or leave auth_file empty for anonymous access"
+	// noDirectory can never exist: procfs takes no new entries.
+	noDirectory = "/proc/self/no-registries.conf.d"
 )
 
 // file is what this package itself reads of an auth file; entries are left to the
@@ -105,4 +104,49 @@ func read(name string) (file, error) {
 		}
 	}
 	return f, nil
+}
+
+// checkEntry refuses entries that the library would pass over as if there were
+// none: an "auth" that is not base64 of user:password.
+func checkEntry(registry string, raw json.RawMessage) error {
+	var entry struct {
+		Auth string `json:"auth"`
+	}
+	if json.Unmarshal(raw, &entry) != nil {
+		return fmt.Errorf("auths.%.100q: expected an object with \"auth\"", registry)
+	}
+	decoded, err := base64.StdEncoding.DecodeString(entry.Auth)
+	if err != nil || (len(decoded) > 0 && !strings.Contains(string(decoded), ":")) {
+		return fmt.Errorf("auths.%.100q.auth: expected base64 of user:password", registry)
+	}
+	return nil
+}
+
+// lookup finds the credentials for one repository.
+func lookup(ctx context.Context, name string, repo reference.Named) (types.DockerAuthConfig, error) {
+	f, err := read(name)
+	if err != nil {
+		return types.DockerAuthConfig{}, err
+	}
+	registry := reference.Domain(repo)
+	if h := f.CredHelpers[registry]; h != "" {
+		return runHelper(ctx, h, registry)
+	}
+	named, err := podman.ParseNamed(reference.TrimNamed(repo).String())
+	if err != nil {
+		return types.DockerAuthConfig{}, err
+	}
+	c, err := config.GetCredentialsForRef(&types.SystemContext{
+		AuthFilePath: name,
+		// Nothing of the host's own configuration: an empty file, no drop-ins.
+		SystemRegistriesConfPath:    os.DevNull,
+		SystemRegistriesConfDirPath: noDirectory,
+	}, named)
+	if err != nil {
+		return types.DockerAuthConfig{}, fmt.Errorf("auth file %s: %w", name, err)
+	}
+	if c == (types.DockerAuthConfig{}) && f.CredsStore != "" {
+		return runHelper(ctx, f.CredsStore, storeKey(registry))
+	}
+	return c, nil
 }
