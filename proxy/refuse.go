@@ -41,10 +41,7 @@ func (h *Handler) refuse(x *exchange, err error) {
 	if e.status >= 500 {
 		h.opts.Logger.Warn("request not answered", "request_id", x.record.RequestID, "path", shorten(x.r.URL.Path), "status", e.status, "error", err)
 	}
-	body, jsonErr := json.Marshal(refusalBody(x, e))
-	if jsonErr != nil {
-		body = []byte(`{"errors":[{"code":"` + e.code + `"}]}`)
-	}
+	body := marshalRefusal(refusalBody(x, e))
 	head := x.w.Header()
 	for _, k := range []string{"Docker-Content-Digest", "Accept-Ranges", "Content-Range", "Warning"} {
 		head.Del(k)
@@ -99,6 +96,15 @@ func refusalBody(x *exchange, e *apiError) map[string][]refusal {
 	}
 	r.Detail = detail
 	return map[string][]refusal{"errors": {r}}
+}
+
+// marshalRefusal writes < and > as they are: people read it.
+func marshalRefusal(body map[string][]refusal) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(body) // strings and numbers always encode
+	return bytes.TrimRight(b.Bytes(), "\n")
 }
 
 // deniedCode is the code that the client prints best. dockerd's graph driver says
