@@ -1,0 +1,284 @@
+package harness
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// buildFlags make the static product as the Makefile does.
+var buildFlags = []string{"build", "-tags", "containers_image_openpgp"}
+
+var builds sync.Map // package path → func() (string, error)
+
+// Binary returns the path of a command of this module ("pullgate",
+// "pullgate-demo"): the value of its environment variable (PULLGATE_BIN,
+// PULLGATE_DEMO_BIN) when that is set, or else a fresh build, once a test
+// program.
+func Binary(t testing.TB, command string) string {
+	t.Helper()
+	env := strings.ToUpper(strings.ReplaceAll(command, "-", "_")) + "_BIN"
+	if path := os.Getenv(env); path != "" {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return abs
+	}
+	once, _ := builds.LoadOrStore(command, sync.OnceValues(func() (string, error) { return build(command) }))
+	path, err := once.(func() (string, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// build keeps its result for the next test program: go build does nothing when
+// it is up to date.
+func build(command string) (string, error) {
+	path := filepath.Join(os.TempDir(), "pullgate-e2e", command)
+	args := append(buildFlags, "-o", path, "github.com/pullgate/pullgate/cmd/"+command)
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return path, nil
+}
+
+// Upstream is an entry of the configuration's list.
+type Upstream struct {
+	Registry  string // logical name
+	Endpoint  string // URL, or oci:/path or dir:/path
+	Prefix    string // optional
+	Transport string // optional: "atomic"
+}
+
+// GateConfig is what a test says about a gate. Everything else has the values
+// that suit tests: free loopback ports, tags and denials remembered for no time,
+// so that a test's changes take effect at once.
+type GateConfig struct {
+	Upstreams       []Upstream
+	DefaultRegistry string // the first upstream when empty
+	OtherRegistries string // "deny" when empty
+	Policy          Policy // Reject for everything when zero
+	RegistriesD     RegistriesD
+	ReportOnly      []string
+	AuthFile        string
+	TagsTTL         time.Duration // 0: ask for a tag each time
+	DeniedTTL       time.Duration // 0: judge a denied image each time
+	// Extra lines of YAML, with keys that are not above.
+	Extra string
+	// Env is added to the gate's environment.
+	Env []string
+}
+
+// Gate is a running pullgate serve.
+type Gate struct {
+	Addr     string // host:port of the registry API
+	URL      string // http://host:port
+	AdminURL string
+	Dir      string // holds everything below
+	Config   string // pullgate.yaml
+	Policy   string // policy.json
+	Process  *Process
+
+	binary  string
+	auditAt string
+}
+
+// WriteConfig writes the configuration, its policy and registries.d into a
+// directory without starting anything, for tests of commands. The gate's
+// Process is nil.
+func WriteConfig(t testing.TB, c GateConfig) *Gate {
+	t.Helper()
+	dir := t.TempDir()
+	g := &Gate{
+		Addr: FreeAddr(t), Dir: dir, Config: filepath.Join(dir, "pullgate.yaml"), Policy: filepath.Join(dir, "policy.json"),
+		binary: Binary(t, "pullgate"), auditAt: filepath.Join(dir, "audit.jsonl"),
+	}
+	g.URL = "http://" + g.Addr
+	admin := FreeAddr(t)
+	g.AdminURL = "http://" + admin
+	if c.Policy.Default == nil {
+		c.Policy.Default = []Requirement{Reject()}
+	}
+	if c.DefaultRegistry == "" && len(c.Upstreams) > 0 {
+		c.DefaultRegistry = c.Upstreams[0].Registry
+	}
+	if c.OtherRegistries == "" {
+		c.OtherRegistries = "deny"
+	}
+	writeFile(t, g.Policy, c.Policy.JSON(t))
+	c.RegistriesD.Write(t, filepath.Join(dir, "registries.d"))
+	writeFile(t, g.Config, c.yaml(g.Addr, admin))
+	return g
+}
+
+// yaml writes the configuration. Strings are quoted as JSON, which YAML reads.
+func (c GateConfig) yaml(listen, admin string) []byte {
+	var b bytes.Buffer
+	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	p("listen: %q", listen)
+	p("admin: {listen: %q}", admin)
+	p("policy: policy.json\nregistries_d: registries.d")
+	p("default_registry: %q", c.DefaultRegistry)
+	p("other_registries: %q", c.OtherRegistries)
+	p("upstreams:")
+	for _, u := range c.Upstreams {
+		p("  - registry: %q", u.Registry)
+		p("    endpoint: %q", u.Endpoint)
+		if u.Prefix != "" {
+			p("    prefix: %q", u.Prefix)
+		}
+		if u.Transport != "" {
+			p("    transport: %q", u.Transport)
+		}
+	}
+	if c.AuthFile != "" {
+		p("auth_file: %q", c.AuthFile)
+	}
+	if len(c.ReportOnly) > 0 {
+		scopes, _ := json.Marshal(c.ReportOnly) // strings always marshal
+		p("report_only: %s", scopes)
+	}
+	p("verdicts: {denied_ttl: %s}", c.DeniedTTL)
+	p("tags: {ttl: %s}", c.TagsTTL)
+	p("audit: {file: audit.jsonl}")
+	p("%s", c.Extra)
+	return b.Bytes()
+}
+
+// StartGate runs pullgate serve until the test's cleanup, and returns when it is
+// ready.
+func StartGate(t testing.TB, c GateConfig) *Gate {
+	t.Helper()
+	g := WriteConfig(t, c)
+	g.Process = StartProcess(t, c.Env, g.binary, "serve", "--config", g.Config)
+	g.Process.WaitUntil(t, "readiness", func() bool { return statusOf(g.AdminURL+"/readyz") == http.StatusOK })
+	g.Process.WaitUntil(t, "answer to /v2/", func() bool { return statusOf(g.URL+"/v2/") != 0 })
+	return g
+}
+
+// Command runs another command of the product with this gate's configuration,
+// for example Command(t, "check", "registry.example/app:v1").
+func (g *Gate) Command(t testing.TB, args ...string) Result {
+	t.Helper()
+	return Run(t, nil, g.binary, append(args, "--config", g.Config)...)
+}
+
+// Readiness is the answer of /readyz.
+type Readiness struct {
+	Status      int    `json:"-"` // HTTP
+	Ready       bool   `json:"ready"`
+	Revision    string `json:"revision"`
+	PolicyError string `json:"policy_error"`
+}
+
+// Ready asks /readyz.
+func (g *Gate) Ready(t testing.TB) Readiness {
+	t.Helper()
+	status, body := g.admin(t, "/readyz")
+	r := Readiness{Status: status}
+	if err := json.Unmarshal(body, &r); err != nil {
+		t.Fatalf("/readyz: %v: %s", err, body)
+	}
+	return r
+}
+
+// Metric returns the sum of the samples of a metric whose labels contain all of
+// the given parts (`result="ok"`); 0 when there is none.
+func (g *Gate) Metric(t testing.TB, name string, labels ...string) float64 {
+	t.Helper()
+	_, body := g.admin(t, "/metrics")
+	sum := 0.0
+	line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + `(\{.*\})? (\S+)$`)
+next:
+	for _, m := range line.FindAllStringSubmatch(string(body), -1) {
+		for _, l := range labels {
+			if !strings.Contains(m[1], l) {
+				continue next
+			}
+		}
+		v, err := strconv.ParseFloat(m[2], 64)
+		if err != nil {
+			t.Fatalf("/metrics: %s", m[0])
+		}
+		sum += v
+	}
+	return sum
+}
+
+func (g *Gate) admin(t testing.TB, path string) (int, []byte) {
+	t.Helper()
+	resp, err := http.Get(g.AdminURL + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, b
+}
+
+// Reload sends SIGHUP and waits until the gate has loaded policy, keys and
+// registries.d anew, or has said why it cannot (Readiness.PolicyError).
+func (g *Gate) Reload(t testing.TB) Readiness {
+	t.Helper()
+	const reloads = "pullgate_policy_reloads_total"
+	before := g.Metric(t, reloads)
+	g.Process.Signal(t, syscall.SIGHUP)
+	g.Process.WaitUntil(t, "reload", func() bool { return g.Metric(t, reloads) > before })
+	return g.Ready(t)
+}
+
+// SetPolicy replaces policy.json as an editor does (write, rename) and waits
+// until the new content is in force or refused.
+func (g *Gate) SetPolicy(t testing.TB, p Policy) Readiness {
+	t.Helper()
+	return g.SetPolicyBytes(t, p.JSON(t))
+}
+
+// SetPolicyBytes is SetPolicy with any content.
+func (g *Gate) SetPolicyBytes(t testing.TB, content []byte) Readiness {
+	t.Helper()
+	before := g.Ready(t)
+	writeFile(t, g.Policy+".new", content)
+	if err := os.Rename(g.Policy+".new", g.Policy); err != nil {
+		t.Fatal(err)
+	}
+	g.Process.Signal(t, syscall.SIGHUP)
+	g.Process.WaitUntil(t, "new policy", func() bool {
+		now := g.Ready(t)
+		return now.Revision != before.Revision || now.PolicyError != before.PolicyError
+	})
+	return g.Ready(t)
+}
+
+// Stop ends the gate with SIGTERM and expects exit status 0.
+func (g *Gate) Stop(t testing.TB) {
+	t.Helper()
+	if err := g.Process.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if code := g.Process.Exit(t); code != 0 {
+		t.Fatalf("pullgate serve: exit status %d after SIGTERM, expected 0", code)
+	}
+}
+
+// Log is what the gate has written to standard output and standard error.
+func (g *Gate) Log() string { return g.Process.Output.String() }
