@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -129,7 +130,7 @@ func authClient(c *http.Client, t *tokens, creds Credentials, repo reference.Nam
 		ClientID: "pullgate",
 		// Realms are held to the guard like every other target, after the look-up
 		// and by class; this list is looked up separately and knows no classes.
-		BlockedRealmPrefixes: []prefix{},
+		BlockedRealmPrefixes: []netip.Prefix{},
 	}
 }
 

@@ -144,7 +144,7 @@ func New(o Options) (*Client, error) {
 
 // add opens one configured registry.
 func (c *Client) add(r Registry) error {
-	if _, err := reference.WithName(r.Name + "/x"); err != nil || r.Name != domainOf(r.Name) {
+	if r.Name == "" || r.Name != domainOf(r.Name) {
 		return fmt.Errorf("name %q: expected a registry name as in references, host[:port]", r.Name)
 	}
 	if c.fixed[r.Name] != nil {
@@ -199,10 +199,14 @@ func (c *Client) at(ref reference.Named, op string) (*served, error) {
 			Err: fmt.Errorf("the registry is served under the name %s", known)}
 	}
 	s, err := c.others.get(name)
-	if err != nil {
-		return nil, &Error{Kind: NotServed, Registry: name, Op: op, Err: err}
+	if err == nil {
+		return s, nil
 	}
-	return s, nil
+	e := &Error{Kind: NotServed, Registry: name, Op: op, Err: err}
+	if fault := new(localFault); errors.As(err, &fault) {
+		e.Kind = Unavailable
+	}
+	return nil, e
 }
 
 // Manifest fetches a manifest by tag or, when ref has one, by digest. The bytes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -34,8 +35,11 @@ var acceptManifests = strings.Join([]string{
 	"*/*;q=0.1",
 }, ", ")
 
-// maxTagLength bounds the opaque cursor of tag lists.
+// maxCursor bounds what is taken over from a link to the next page, in bytes.
 const maxCursor = 4 << 10
+
+// tagPattern is a tag and nothing else.
+var tagPattern = regexp.MustCompile("^" + reference.TagRegexp.String() + "$")
 
 // repoPath is the path of something in a repository.
 func repoPath(repo reference.Named, elems ...string) string {
@@ -138,7 +142,7 @@ func (r *remote) tags(ctx context.Context, repo reference.Named, n int, last str
 		return TagPage{}, err
 	}
 	for _, t := range list.Tags {
-		if _, err := reference.WithTag(repo, t); err != nil {
+		if !tagPattern.MatchString(t) {
 			return TagPage{}, a.invalid("expected tags, found %.200q", t)
 		}
 	}

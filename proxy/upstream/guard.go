@@ -10,11 +10,6 @@ import (
 	"sync/atomic"
 )
 
-type (
-	addrPort = netip.AddrPort
-	prefix   = netip.Prefix
-)
-
 // class says how far an address reaches. A target is allowed when it is at
 // least as public as the upstream that names it: whoever runs a registry on the
 // internet must not make the gate fetch from the networks behind it.
@@ -96,7 +91,7 @@ type guard struct {
 	endpoint string // host:port of the upstream itself
 	https    bool   // the endpoint's scheme, which is never left for http
 	other    bool   // not configured: public addresses only, from the first dial on
-	class    func(addrPort) class
+	class    func(netip.AddrPort) class
 	// reached is the most public class the endpoint was found at, 0 before that.
 	// It only ever gets more public: a name that later resolves into a private
 	// network does not open that network to redirects.
@@ -112,7 +107,7 @@ type refusal struct {
 
 func (r *refusal) Error() string { return fmt.Sprintf("refused to go to %s: %s", r.target, r.why) }
 
-func newGuard(endpoint *url.URL, other bool, cl func(addrPort) class) *guard {
+func newGuard(endpoint *url.URL, other bool, cl func(netip.AddrPort) class) *guard {
 	g := &guard{endpoint: hostPort(endpoint), https: endpoint.Scheme == "https", other: other, class: cl}
 	if c, ok := g.literal(endpoint); ok {
 		// The operator wrote the address, so even a reserved one may be dialled;
@@ -166,7 +161,7 @@ func (g *guard) checkURL(u *url.URL) error {
 }
 
 // checkAddr judges an address that is about to be dialled, after the look-up.
-func (g *guard) checkAddr(own bool, a addrPort) error {
+func (g *guard) checkAddr(own bool, a netip.AddrPort) error {
 	c := g.class(a)
 	switch {
 	case own && !g.other:
@@ -183,7 +178,7 @@ func (g *guard) checkAddr(own bool, a addrPort) error {
 }
 
 // note remembers where the upstream itself was reached.
-func (g *guard) note(a addrPort) {
+func (g *guard) note(a netip.AddrPort) {
 	c := int32(g.class(a))
 	if c == int32(forbidden) {
 		return

@@ -2,16 +2,14 @@ package upstream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/distribution/reference"
@@ -52,15 +50,6 @@ type store interface {
 	all(v *view, f func(b []byte) error) error
 }
 
-// view is one request's look at one repository.
-type view struct {
-	ctx      context.Context
-	root     *os.Root
-	registry string
-	repo     string // path of the repository, without the registry
-	limit    int64  // bytes of a manifest
-}
-
 func newLocal(o *Options, name, path string, s store) (*local, error) {
 	if !filepath.IsAbs(path) {
 		return nil, errors.New("endpoint: expected an absolute path")
@@ -78,23 +67,22 @@ func newLocal(o *Options, name, path string, s store) (*local, error) {
 func (l *local) close() {}
 
 // look runs f over the repository of ref and turns its error into an *Error.
+// Observers are told the status that a registry would have answered.
 func (l *local) look(ctx context.Context, kind string, ref reference.Named, f func(v *view) error) error {
 	start := time.Now()
 	err := l.open(ctx, ref, f)
-	l.opt.Observe(l.name, kind, 0, time.Since(start))
-	if err == nil {
-		return nil
-	}
-	if e := new(Error); errors.As(err, &e) {
-		return e
-	}
+	status := 0
+	defer func() { l.opt.Observe(l.name, kind, status, time.Since(start)) }()
 	out := &Error{Kind: Unavailable, Registry: l.name, Op: opName(kind, ref), Err: err}
 	var bad *malformed
 	switch {
+	case err == nil:
+		status = http.StatusOK
+		return nil
+	case errors.Is(err, errMissing):
+		status, out.Kind = http.StatusNotFound, NotFound
 	case errors.As(err, &bad):
 		out.Kind = Invalid
-	case errors.Is(err, errMissing):
-		out.Kind = NotFound
 	}
 	return out
 }
@@ -106,99 +94,6 @@ func (l *local) open(ctx context.Context, ref reference.Named, f func(v *view) e
 	}
 	defer root.Close()
 	return f(&view{ctx: ctx, root: root, registry: l.name, repo: reference.Path(ref), limit: l.opt.ManifestLimit})
-}
-
-// errMissing is the only error that means "does not exist". That the directory
-// itself is gone, for one, does not say anything about images.
-var errMissing = errors.New("no such file")
-
-// malformed is a file with the wrong content.
-type malformed struct{ err error }
-
-func (m *malformed) Error() string { return m.err.Error() }
-
-func malformedf(format string, args ...any) error {
-	return &malformed{fmt.Errorf(format, args...)}
-}
-
-// open opens a regular file below the root.
-func (v *view) open(name string) (*os.File, int64, error) {
-	if err := v.ctx.Err(); err != nil {
-		return nil, 0, err
-	}
-	// Opening a pipe without O_NONBLOCK would wait for its other end.
-	f, err := v.root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, 0, missing(err)
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = malformedf("%s: expected a regular file", name)
-	}
-	if err != nil {
-		f.Close()
-		return nil, 0, err
-	}
-	return f, info.Size(), nil
-}
-
-// missing marks errors that say that a file is not there.
-func missing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return errMissing
-	}
-	return err
-}
-
-// read returns a whole regular file of at most limit bytes.
-func (v *view) read(name string, limit int64) ([]byte, error) {
-	f, size, err := v.open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if size > limit {
-		return nil, malformedf("%s: expected at most %d bytes, found %d", name, limit, size)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = malformedf("%s: expected at most %d bytes, found more", name, limit)
-	}
-	return b, err
-}
-
-// list returns the entries of a directory below the root.
-func (v *view) list(name string) ([]fs.DirEntry, error) {
-	f, err := v.root.Open(filepath.FromSlash(name))
-	if err != nil {
-		return nil, missing(err)
-	}
-	defer f.Close()
-	entries, err := f.ReadDir(maxLocalEntries + 1)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, missing(err)
-	}
-	if len(entries) > maxLocalEntries {
-		return nil, malformedf("%s: expected at most %d entries, found more", name, maxLocalEntries)
-	}
-	return entries, nil
-}
-
-// digestName checks a digest, which is about to become part of a file's name.
-func digestName(d digest.Digest) error {
-	if err := d.Validate(); err != nil {
-		return malformedf("expected a valid digest")
-	}
-	return nil
-}
-
-// has reports whether b is the manifest with digest d.
-func has(b []byte, d digest.Digest) (bool, error) {
-	got, err := verify.ManifestDigest(b, d.Algorithm())
-	if err != nil {
-		return false, malformedf("digest of a manifest: %w", err)
-	}
-	return got == d, nil
 }
 
 func (l *local) manifest(ctx context.Context, ref reference.Named) (Manifest, error) {
@@ -302,135 +197,4 @@ func (l *local) tags(ctx context.Context, repo reference.Named, n int, last stri
 
 func (l *local) signatures(context.Context, reference.Canonical) ([][]byte, bool, error) {
 	return nil, false, nil
-}
-
-// referrers looks for manifests of the repository with that subject, and adds
-// what the fallback tag lists.
-func (l *local) referrers(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, error) {
-	list := []ocispec.Descriptor{}
-	err := l.look(ctx, "referrers", subject, func(v *view) error {
-		seen := map[digest.Digest]bool{}
-		add := func(d ocispec.Descriptor) error {
-			if seen[d.Digest] {
-				return nil
-			}
-			if len(list) == maxReferrers {
-				return malformedf("expected at most %d referrers, found more", maxReferrers)
-			}
-			seen[d.Digest] = true
-			list = append(list, d)
-			return nil
-		}
-		err := l.store.all(v, func(b []byte) error {
-			if m := parseLocal(b); m.Subject != nil && m.Subject.Digest == subject.Digest() {
-				return add(m.descriptor(b))
-			}
-			return nil
-		})
-		if errors.Is(err, errMissing) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return l.fallback(v, subject, add)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return list, nil
-}
-
-// fallback adds the referrers that the fallback tag lists, if there is one.
-func (l *local) fallback(v *view, subject reference.Canonical, add func(ocispec.Descriptor) error) error {
-	ref, err := fallbackRef(subject)
-	if err != nil {
-		return malformedf("%w", err)
-	}
-	b, err := l.store.tagged(v, ref.Tag())
-	if errors.Is(err, errMissing) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	tagged, err := addReferrers(nil, b)
-	if err != nil {
-		return malformedf("%w", err)
-	}
-	for _, d := range tagged {
-		if err := add(d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// localManifest is what is read from a manifest on disk.
-type localManifest struct {
-	SchemaVersion int                  `json:"schemaVersion"`
-	MediaType     string               `json:"mediaType"`
-	ArtifactType  string               `json:"artifactType"`
-	Manifests     []ocispec.Descriptor `json:"manifests"`
-	Config        *ocispec.Descriptor  `json:"config"`
-	Subject       *ocispec.Descriptor  `json:"subject"`
-	Signatures    json.RawMessage      `json:"signatures"`
-	Annotations   map[string]string    `json:"annotations"`
-}
-
-// parseLocal reads a manifest; what cannot be read is empty, for whoever gets
-// the bytes judges them.
-func parseLocal(b []byte) localManifest {
-	var m localManifest
-	if json.Unmarshal(b, &m) != nil {
-		return localManifest{}
-	}
-	return m
-}
-
-// mediaType is what a registry would say the type is. Files have no header.
-func (m localManifest) mediaType() string {
-	switch {
-	case m.MediaType != "":
-		return m.MediaType
-	case m.SchemaVersion == 1 && m.Signatures != nil:
-		return mediaDockerSigned1
-	case m.SchemaVersion == 1:
-		return mediaDockerSchema1
-	case m.Manifests != nil:
-		return ocispec.MediaTypeImageIndex
-	}
-	return ocispec.MediaTypeImageManifest
-}
-
-// descriptor describes b, the manifest's bytes, as a referrers API would.
-func (m localManifest) descriptor(b []byte) ocispec.Descriptor {
-	d := ocispec.Descriptor{MediaType: m.mediaType(), Digest: digest.FromBytes(b), Size: int64(len(b)),
-		ArtifactType: m.ArtifactType, Annotations: m.Annotations}
-	if d.ArtifactType == "" && m.Config != nil {
-		d.ArtifactType = m.Config.MediaType
-	}
-	return d
-}
-
-// fileBody is a blob's file. One that shrinks while it is read is an error.
-type fileBody struct {
-	*os.File
-	name, op string
-	left     int64
-}
-
-// Read reads up to the size that the file had when it was opened.
-func (f *fileBody) Read(p []byte) (int, error) {
-	if f.left == 0 {
-		return 0, io.EOF
-	}
-	n, err := f.File.Read(p[:min(int64(len(p)), f.left)])
-	f.left -= int64(n)
-	if err == io.EOF && f.left > 0 {
-		err = &Error{Kind: Unavailable, Registry: f.name, Op: f.op, Err: errors.New("the file ended before its size")}
-	} else if err != nil && err != io.EOF {
-		err = &Error{Kind: Unavailable, Registry: f.name, Op: f.op, Err: err}
-	}
-	return n, err
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -38,7 +37,7 @@ func (dirStore) dirs(v *view) ([]string, error) {
 		if !e.IsDir() && e.Type()&fs.ModeSymlink == 0 {
 			continue
 		}
-		if _, err := reference.WithTag(anyRepo, e.Name()); err != nil {
+		if !tagPattern.MatchString(e.Name()) {
 			continue
 		}
 		_, err := v.root.Stat(path.Join(v.repo, e.Name(), "manifest.json"))
@@ -50,15 +49,6 @@ func (dirStore) dirs(v *view) ([]string, error) {
 	}
 	return out, nil
 }
-
-// anyRepo is there to check tags with.
-var anyRepo = func() reference.Named {
-	n, err := reference.WithName("any.invalid/repository")
-	if err != nil {
-		panic(err)
-	}
-	return n
-}()
 
 func (s dirStore) tags(v *view) ([]string, error) { return s.dirs(v) }
 

@@ -84,10 +84,8 @@ func (l *layout) add(v *view, d ocispec.Descriptor, shared bool) error {
 
 // ownEntry reads a ref.name: whether it is in the repository, and its tag if any.
 func ownEntry(v *view, name string, shared bool) (tag string, ours bool) {
-	if !shared {
-		if _, err := reference.WithTag(anyRepo, name); err == nil {
-			return name, true
-		}
+	if !shared && tagPattern.MatchString(name) {
+		return name, true
 	}
 	for _, candidate := range []string{name, v.registry + "/" + name} {
 		ref, err := reference.ParseNamed(candidate)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -27,7 +28,7 @@ const maxOthers = 128
 // seams are replaced by tests; their zero value is the real thing.
 type seams struct {
 	resolver *net.Resolver                         // nil: the system's
-	class    func(addrPort) class                  // nil: classOf
+	class    func(netip.AddrPort) class            // nil: classOf
 	proxy    func(*http.Request) (*url.URL, error) // nil: http.ProxyFromEnvironment
 	backoff  time.Duration                         // first wait between tries
 	send     http.RoundTripper                     // nil: real connections
@@ -54,7 +55,7 @@ func (o *Options) setDefaults() error {
 		o.Observe = func(string, string, int, time.Duration) {}
 	}
 	if o.seams.class == nil {
-		o.seams.class = func(a addrPort) class { return classOf(a.Addr()) }
+		o.seams.class = func(a netip.AddrPort) class { return classOf(a.Addr()) }
 	}
 	if o.seams.proxy == nil {
 		o.seams.proxy = http.ProxyFromEnvironment
@@ -79,7 +80,8 @@ type others struct {
 	used []string // least recently used first
 }
 
-// get returns the registry of that name.
+// get returns the registry of that name. A [localFault] is trouble with our own
+// files, any other error a name that is not served.
 func (o *others) get(name string) (*served, error) {
 	if strings.ToLower(name) != name {
 		return nil, errors.New("expected a registry name in lower case: policy scopes are case-sensitive")
@@ -99,7 +101,7 @@ func (o *others) get(name string) (*served, error) {
 	}
 	b, err := newRemote(o.opt, name, "other", endpoint, true)
 	if err != nil {
-		return nil, err
+		return nil, &localFault{err}
 	}
 	s := &served{name: name, backend: b}
 	o.open[name] = s

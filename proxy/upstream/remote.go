@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -108,7 +109,11 @@ func (r *remote) ask(ctx context.Context, c call) (*answer, error) {
 		e := asError(ctx, r.name, c.op, err)
 		cancel(nil)
 		r.opt.Observe(r.label, c.kind, e.Status, took)
-		r.opt.Logger.DebugContext(ctx, "upstream request failed", "registry", r.name, "op", c.op, "took", took, "error", e)
+		level := slog.LevelDebug
+		if refused := new(refusal); errors.As(e, &refused) {
+			level = slog.LevelWarn
+		}
+		r.opt.Logger.Log(ctx, level, "upstream request failed", "registry", r.name, "op", c.op, "took", took, "error", e)
 		return nil, e
 	}
 	r.opt.Observe(r.label, c.kind, resp.StatusCode, took)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -157,26 +158,27 @@ func (w *wire) send(req *http.Request) (*http.Response, error) {
 
 // pool returns the connections for a key, making them on first use.
 func (w *wire) pool(k poolKey, target *url.URL) (http.RoundTripper, error) {
-	authorities, pairs := w.certs.authorities, w.certs.pairs
-	if !k.own {
-		// The upstream's authorities count for the hosts it names (its token server
-		// is mostly signed by the same one), but its client certificate is for
-		// itself alone; nor do those hosts get one of their own, for it is the
-		// upstream that sends us there.
-		pairs = nil
-		if target.Scheme == "https" {
-			c, err := loadCerts(w.opt.CertsDirs, target.Host, hostPort(target))
-			if err != nil {
-				return nil, err
-			}
-			if len(c.authorities) > 0 {
-				k.caHost = hostPort(target)
-				authorities = append(append([][]byte{}, authorities...), c.authorities...)
-			}
-		}
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// The upstream's authorities count for the hosts it names too (its token
+	// server is mostly signed by the same one). Its client certificate is for
+	// itself alone; nor do those hosts get one of their own, for it is the
+	// upstream that sends us there.
+	authorities, pairs := w.certs.authorities, w.certs.pairs
+	if !k.own {
+		pairs = nil
+		k.caHost = hostPort(target)
+		if t := w.pools[k]; t != nil {
+			return t, nil
+		}
+		c, err := loadCerts(w.opt.CertsDirs, target.Host, hostPort(target))
+		if err != nil {
+			return nil, err
+		}
+		if authorities = slices.Concat(authorities, c.authorities); len(c.authorities) == 0 {
+			k.caHost = "" // the upstream names hosts without end: one pool for them
+		}
+	}
 	if t := w.pools[k]; t != nil {
 		return t, nil
 	}
