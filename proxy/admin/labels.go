@@ -12,7 +12,7 @@ import (
 // other is the value of a label that is none of the known ones.
 const other = "other"
 
-// label is a closed set of values. The last one is other.
+// label is a closed set of values; other is one of them.
 type label struct {
 	values []string
 	index  map[string]int

@@ -26,13 +26,16 @@ const (
 // Values of the op label of upstream requests. Anything else is counted as
 // "other".
 const (
-	OpPing       = "ping"
+	OpPing       = "ping" // /v2/
 	OpManifest   = "manifest"
+	OpResolve    = "resolve" // HEAD of a tag
 	OpBlob       = "blob"
+	OpStat       = "stat" // HEAD of a blob
 	OpTags       = "tags"
 	OpReferrers  = "referrers"
-	OpSignatures = "signatures" // signature servers and the signature extension API
-	OpToken      = "token"      // token servers
+	OpSignatures = "signatures" // signature extension API of a registry
+	OpFile       = "file"       // file of a signature server
+	OpToken      = "token"      // token server
 )
 
 // Metrics counts what the gate does. Its methods take any text and count unknown
@@ -71,7 +74,7 @@ func NewMetrics(reg prometheus.Registerer, registries []string) (*Metrics, error
 		registries: newLabel(registries...),
 		kinds:      newLabel("manifest", "blob", "tags", "referrers"),
 		results:    newLabel("allowed", "denied", "inconclusive"),
-		ops:        newLabel(OpPing, OpManifest, OpBlob, OpTags, OpReferrers, OpSignatures, OpToken),
+		ops:        newLabel(OpPing, OpManifest, OpResolve, OpBlob, OpStat, OpTags, OpReferrers, OpSignatures, OpFile, OpToken),
 		classes:    newLabel("1xx", "2xx", "3xx", "4xx", "5xx", "error"),
 		statuses:   newStatuses(),
 	}
