@@ -30,7 +30,7 @@ func newKey(name string) (*key, error) {
 }
 
 // id is the key ID in the long form that people and the gate print.
-func (k *key) id() string { return k.entity.PrimaryKey.KeyIdString() }
+func (k *key) id() string { return "0x" + k.entity.PrimaryKey.KeyIdString() }
 
 // armored returns the public key as gpg --export --armor writes it.
 func (k *key) armored() ([]byte, error) {

@@ -40,7 +40,7 @@ type world struct {
 	// signatures by path on the signature server.
 	signatures map[string][]byte
 	trusted    []byte // public key, armored
-	trustedID  string // its key ID in hexadecimal
+	trustedID  string // its key ID as people write it, 0x…
 	wrongID    string
 }
 

@@ -75,10 +75,11 @@ func NewBuildah(t testing.TB) *Buildah {
 // Name implements Client.
 func (b *Buildah) Name() string { return "buildah" }
 
-// Pull implements Client with buildah from: the first line of a Containerfile.
+// Pull implements Client with buildah from, the first line of a Containerfile;
+// without --pull-always it would be content with an image that it has already.
 func (b *Buildah) Pull(t testing.TB, g *Gate, r Ref) Result {
 	t.Helper()
-	return b.run(t, append(b.storage(), "from", "--tls-verify=false", "--signature-policy", b.policy, g.Through(r))...)
+	return b.run(t, append(b.storage(), "from", "--pull-always", "--tls-verify=false", "--signature-policy", b.policy, g.Through(r))...)
 }
 
 // Skopeo is skopeo, which copies into a directory.
