@@ -7,10 +7,13 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/pullgate/pullgate/proxy/upstream"
 )
 
 // maxTags bounds how many tags a client may ask for in one page.
@@ -41,6 +44,7 @@ func (h *Handler) getTags(x *exchange) error {
 		if err != nil {
 			return notFound(err, codeNameUnknown)
 		}
+		page = paginate(page, n, query.Get("last"))
 		list.Tags = append(list.Tags, page.Tags...)
 		if page.Next != nil {
 			x.w.Header().Set("Link", fmt.Sprintf(`<%s>; rel="next"`, x.nextTags(page.Next.N, page.Next.Last)))
@@ -51,6 +55,26 @@ func (h *Handler) getTags(x *exchange) error {
 		return err
 	}
 	return x.writeJSON(http.StatusOK, b)
+}
+
+// paginate does what a registry that knows no pages of tags (docker-registry 2)
+// left undone: tags after last, at most n of them. What a registry has paginated
+// itself is not changed.
+func paginate(page upstream.TagPage, n int, last string) upstream.TagPage {
+	if page.Next != nil || (n == 0 || len(page.Tags) <= n) && !slices.Contains(page.Tags, last) {
+		return page
+	}
+	slices.Sort(page.Tags)
+	from, found := slices.BinarySearch(page.Tags, last)
+	if found {
+		from++
+	}
+	page.Tags = page.Tags[from:]
+	if n > 0 && len(page.Tags) > n {
+		page.Tags = page.Tags[:n]
+		page.Next = &upstream.TagCursor{N: n, Last: page.Tags[n-1]}
+	}
+	return page
 }
 
 // nextTags leads back through the gate, by the name that the client used.
