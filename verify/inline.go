@@ -38,13 +38,16 @@ type source struct {
 
 // sources reads everything under base+"Path", "Paths", "Data" and "Datas" (the
 // library has checked that at most one of them is there) and removes the members.
-// ok is false when a file could not be read; the faults are recorded.
+// ok is false when one could not be read; the faults are recorded, and the others
+// are returned so that what is wrong with them can be said too.
 func (l *loader) sources(at string, o object, base string) (out []source, present, ok bool) {
 	ok = true
 	file := func(key, name string) {
-		b, readable := l.read(key, name)
-		ok = ok && readable
-		out = append(out, source{key, "file " + name, b})
+		if b, readable := l.read(key, name); readable {
+			out = append(out, source{key, "file " + name, b})
+		} else {
+			ok = false
+		}
 	}
 	members := map[string]func(raw json.RawMessage, key string) error{
 		"Path": func(raw json.RawMessage, key string) error {
@@ -144,9 +147,6 @@ func (l *loader) requirement(at string, raw json.RawMessage) (*requirement, json
 // signedBy inlines the keys of a signedBy requirement: one keyring in keyData.
 func (l *loader) signedBy(at string, o object, r *requirement) error {
 	srcs, _, ok := l.sources(at, o, "key")
-	if !ok {
-		return nil
-	}
 	if t := o.text("keyType"); t != "GPGKeys" {
 		r.denies = fmt.Sprintf("keyType %s is not implemented by any verifier: it denies every image", clean(t))
 		return o.set("keyData", joinData(srcs))
@@ -163,8 +163,8 @@ func (l *loader) signedBy(at string, o object, r *requirement) error {
 		}
 		rings = append(rings, ring)
 	}
-	if len(rings) != len(srcs) {
-		return nil
+	if !ok || len(rings) != len(srcs) {
+		return nil // the faults are recorded
 	}
 	ring, err := joinKeyrings(rings)
 	if err != nil {

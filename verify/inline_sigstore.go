@@ -43,8 +43,8 @@ func allWeak(keys []sigstoreKey) bool {
 
 // sigstoreKeys inlines keyPath and keyPaths as keyDatas.
 func (l *loader) sigstoreKeys(at string, o object, t *sigstoreTrust) error {
-	srcs, present, ok := l.sources(at, o, "key")
-	if !present || !ok {
+	srcs, present, _ := l.sources(at, o, "key")
+	if !present {
 		return nil
 	}
 	var datas [][]byte
@@ -68,8 +68,8 @@ func (l *loader) sigstoreKeys(at string, o object, t *sigstoreTrust) error {
 
 // rekorKeys inlines rekorPublicKeyPath and rekorPublicKeyPaths.
 func (l *loader) rekorKeys(at string, o object, t *sigstoreTrust) error {
-	srcs, present, ok := l.sources(at, o, "rekorPublicKey")
-	if !present || !ok {
+	srcs, present, _ := l.sources(at, o, "rekorPublicKey")
+	if !present {
 		return nil
 	}
 	var datas [][]byte
@@ -122,8 +122,8 @@ func (l *loader) ownPKI(at string, o object, t *sigstoreTrust, r *requirement) (
 // are left out unless those are allowed, so that nothing can chain to them; when
 // none is left, r can never be met.
 func (l *loader) certs(at string, o object, base string, r *requirement) ([]*x509.Certificate, error) {
-	srcs, present, ok := l.sources(at, o, base)
-	if !present || !ok {
+	srcs, present, _ := l.sources(at, o, base)
+	if !present {
 		return nil, nil
 	}
 	var all []*x509.Certificate

@@ -139,7 +139,7 @@ func parseRegistriesFile(b []byte) (registriesFile, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(&c); err != nil && err != io.EOF {
-		return c, fmt.Errorf("parse: %w", err)
+		return c, oneLine(err)
 	}
 	var rest any
 	if err := dec.Decode(&rest); err != io.EOF {
@@ -149,6 +149,20 @@ func parseRegistriesFile(b []byte) (registriesFile, error) {
 		return c, errors.New(`docker: the empty namespace never matches; fix: use "default-docker"`)
 	}
 	return c, nil
+}
+
+// oneLine words a YAML error without line breaks and names of Go types.
+func oneLine(err error) error {
+	var te *yaml.TypeError
+	if !errors.As(err, &te) {
+		return err
+	}
+	lines := make([]string, len(te.Errors))
+	for i, e := range te.Errors {
+		lines[i], _, _ = strings.Cut(e, " in type ")
+		lines[i], _, _ = strings.Cut(lines[i], " into ")
+	}
+	return errors.New(strings.Join(lines, "; "))
 }
 
 // faults checks the addresses of one entry.
