@@ -20,6 +20,8 @@ import (
 type Registry struct {
 	URL  string // http://127.0.0.1:port
 	Addr string // 127.0.0.1:port
+	// Process is nil for registries of this process.
+	Process *Process
 
 	log *requestLog // nil for registries in other processes
 }
@@ -40,7 +42,7 @@ http: {addr: %q}
 compatibility: {schema1: {enabled: true}}
 `, filepath.Join(dir, "data"), addr))
 	p := StartProcess(t, nil, program, "serve", config)
-	r := &Registry{URL: "http://" + addr, Addr: addr}
+	r := &Registry{URL: "http://" + addr, Addr: addr, Process: p}
 	p.WaitUntil(t, "answer to /v2/", func() bool { return statusOf(r.URL+"/v2/") == http.StatusOK })
 	return r
 }
