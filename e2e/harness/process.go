@@ -190,6 +190,15 @@ func (p *Process) Signal(t testing.TB, s os.Signal) {
 	}
 }
 
+// Interrupt sends SIGINT to the process and everything in its process group, as
+// Ctrl-C in its terminal does.
+func (p *Process) Interrupt(t testing.TB) {
+	t.Helper()
+	if err := interruptGroup(p.PID()); err != nil {
+		t.Fatalf("interrupt %s: %v", p.name, err)
+	}
+}
+
 // Dead is closed when the process has ended.
 func (p *Process) Dead() <-chan struct{} { return p.dead }
 

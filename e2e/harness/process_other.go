@@ -9,4 +9,6 @@ import (
 
 func processAttributes() *syscall.SysProcAttr { return nil }
 
+func interruptGroup(int) error { return errors.ErrUnsupported }
+
 func unmount(string) error { return errors.ErrUnsupported }
