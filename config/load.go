@@ -59,6 +59,17 @@ func (o origins) fault(key, problem, fix string) Fault {
 // Relative paths in the file count from the directory of the file, those in the
 // environment and in flags from the working directory.
 func Load(opts LoadOptions) (*Config, error) {
+	c, err := Inspect(opts)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Inspect is Load for those who look for faults: the Config beside an error holds
+// what could be read, so that the files it names can be looked at too. It is nil
+// when the file could not be read. Nothing may run with it.
+func Inspect(opts LoadOptions) (*Config, error) {
 	env := environment(opts.Environ)
 	file := opts.File
 	if file == "" {
@@ -84,8 +95,11 @@ func Load(opts LoadOptions) (*Config, error) {
 			l.faults = append(l.faults, f)
 		}
 	}
-	if len(l.faults) > 0 {
+	switch {
+	case l.broken:
 		return nil, l.faults
+	case len(l.faults) > 0:
+		return c, l.faults
 	}
 	return c, nil
 }

@@ -53,7 +53,7 @@ func loadConfig(f *pflag.FlagSet) (*config.Config, *verify.Policy, error) {
 			set[key] = fl.Value.String()
 		}
 	}
-	cfg, err := config.Load(config.LoadOptions{File: file, Environ: os.Environ(), Flags: set})
+	cfg, err := config.Inspect(config.LoadOptions{File: file, Environ: os.Environ(), Flags: set})
 	var faults []string
 	if err != nil {
 		faults = append(faults, err.Error())
