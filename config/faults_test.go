@@ -322,11 +322,12 @@ func TestFaultsOfTheEnvironmentNameTheVariable(t *testing.T) {
 	for env, want := range map[string]string{
 		"PULLGATE_LISTEN=": "environment: PULLGATE_LISTEN: ",
 		"PULLGATE_UPSTREAMS=docker.io,a.example=ftp://": "environment: PULLGATE_UPSTREAMS[1].endpoint: ",
+		"PULLGATE_UPSTREAMS=docker.io=ftp://x":          "environment: PULLGATE_UPSTREAMS[0].endpoint: ", // not the line that it replaces
 		"PULLGATE_UPSTREAMS=docker.io,,":                "environment: PULLGATE_UPSTREAMS: an item has no registry",
 		"PULLGATE_REPORT_ONLY=default,":                 "environment: PULLGATE_REPORT_ONLY[1]: ",
 		"PULLGATE_AUDIT_BLOBS=1":                        "environment: PULLGATE_AUDIT_BLOBS: expected true or false",
 	} {
-		if _, err := s.load(minimal, LoadOptions{Environ: []string{env}}); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := s.load("policy: policy.json\nupstreams: [{registry: docker.io, endpoint: 'https://x'}]", LoadOptions{Environ: []string{env}}); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: expected %q, got: %v", env, want, err)
 		}
 	}
