@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -98,6 +99,11 @@ func configCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			g, err := newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{})
+			if err != nil {
+				return err
+			}
+			g.upstream.Close()
 			for _, w := range cfg.Warnings {
 				fmt.Fprintln(c.OutOrStdout(), "warning: "+w)
 			}
