@@ -375,3 +375,19 @@ func TestFaultsStayOnOneLineAndShort(t *testing.T) {
 		t.Errorf("got %q", err)
 	}
 }
+
+func TestInspectKeepsWhatCouldBeRead(t *testing.T) {
+	s := newSite(t)
+	path := s.write("pullgate.yaml", minimal+"lisen: x")
+	c, err := Inspect(LoadOptions{File: path})
+	if err == nil || c == nil || c.Policy != filepath.Join(s.dir, "policy.json") {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if c, err := Load(LoadOptions{File: path}); err == nil || c != nil {
+		t.Errorf("load: %+v, %v", c, err)
+	}
+	path = s.write("pullgate.yaml", "policy: [")
+	if c, err := Inspect(LoadOptions{File: path}); err == nil || c != nil {
+		t.Errorf("what is no YAML: %+v, %v", c, err)
+	}
+}
