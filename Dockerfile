@@ -1,6 +1,6 @@
 # A static gate in an empty image, run as nobody.
 #   docker build -t pullgate .
-#   docker run -p 5000:5000 -v "$PWD/etc:/etc/pullgate:ro" pullgate
+#   docker run -p 5000:5000 --read-only --tmpfs /tmp -v "$PWD/etc:/etc/pullgate:ro" pullgate
 ARG GO_IMAGE=docker.io/library/golang:1.26
 ARG BASE_IMAGE=scratch
 
@@ -10,11 +10,10 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=
-RUN make build VERSION="${VERSION}" \
+RUN CGO_ENABLED=0 go build -trimpath -tags containers_image_openpgp -ldflags "-s -w -X main.version=${VERSION}" -o /rootfs/pullgate ./cmd/pullgate \
  && mkdir -p /rootfs/etc/ssl/certs /rootfs/tmp \
  && cp /etc/ssl/certs/ca-certificates.crt /rootfs/etc/ssl/certs/ \
- && chmod 1777 /rootfs/tmp \
- && cp bin/pullgate /rootfs/pullgate
+ && chmod 1777 /rootfs/tmp
 
 FROM ${BASE_IMAGE}
 COPY --from=build /rootfs/ /

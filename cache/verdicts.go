@@ -85,7 +85,13 @@ func (c *Verdicts) Verify(ctx context.Context, s verify.Subject) (verify.Verdict
 	}
 	// The verification outlives the caller that happened to come first: its
 	// context ends neither with that caller nor later than the timeout.
-	answer := c.flight.DoChan(key.String(), func() (any, error) {
+	answer := c.flight.DoChan(key.String(), func() (v any, err error) {
+		// Nobody could recover from a panic in this goroutine.
+		defer func() {
+			if r := recover(); r != nil {
+				v, err = nil, fmt.Errorf("verification panicked: %v", r)
+			}
+		}()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.Timeout)
 		defer cancel()
 		return c.ask(ctx, key, s)

@@ -65,7 +65,14 @@ func (f *fetcher) manifest(ctx context.Context, ref reference.Named) (*Manifest,
 // once fetches ref for everybody who asks for it now. The fetch does not end
 // with the client that came first.
 func (f *fetcher) once(ctx context.Context, ref reference.Named) (*Manifest, error) {
-	answer := f.flight.DoChan(ref.String(), func() (any, error) {
+	answer := f.flight.DoChan(ref.String(), func() (m any, err error) {
+		// Nobody could recover from a panic in this goroutine: hostile bytes that
+		// trip a parser must not take the gate down.
+		defer func() {
+			if r := recover(); r != nil {
+				m, err = nil, fmt.Errorf("reading the manifest for %s panicked: %v", ref, r)
+			}
+		}()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 		defer cancel()
 		return f.fetch(ctx, ref)

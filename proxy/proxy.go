@@ -95,6 +95,9 @@ type Options struct {
 	AuditBlobs bool     // a record for each allowed blob too, not only for refused ones
 }
 
+// bodyWait bounds how long the rest of an unwanted request body is read for.
+const bodyWait = 2 * time.Second
+
 // Handler serves the registry API.
 type Handler struct {
 	opts   Options
@@ -160,6 +163,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) dispatch(x *exchange) error {
+	if x.r.ContentLength != 0 {
+		// No request of a pull has a body. What there is of it is not waited for:
+		// the connection ends with the answer.
+		x.w.Header().Set("Connection", "close")
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(bodyWait))
+	}
 	switch x.r.Method {
 	case http.MethodGet, http.MethodHead:
 	default:
