@@ -333,5 +333,5 @@ func (g *gate) isReportOnly(ref reference.Named, scope string) bool {
 			return false // the scope that judged is more specific than those left
 		}
 	}
-	return g.reportOnly["default"] && scope == "default"
+	return g.reportOnly[scope] // one of the defaults, which name no place
 }
