@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -310,6 +311,14 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 	_, err := open(t, o).Manifest(t.Context(), named(t, "r.example/x:v1"))
 	if wantKind(t, err, Unavailable); !strings.Contains(err.Error(), "auth file is unreadable") {
 		t.Error(err)
+	}
+	// A missing auth file is not a missing image.
+	o.Credentials = func(context.Context, reference.Named) (string, string, string, error) {
+		return "", "", "", fmt.Errorf("auth file: %w", fs.ErrNotExist)
+	}
+	_, err = open(t, o).Manifest(t.Context(), named(t, "r.example/x:v1"))
+	if wantKind(t, err, Unavailable); errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v reads as a missing image", err)
 	}
 }
 

@@ -7,6 +7,7 @@
 package upstream
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -46,8 +47,15 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s from %s: status %d", e.Op, e.Registry, e.Status)
 }
 
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+// Unwrap returns the cause. A cause that would match fs.ErrNotExist stays hidden
+// unless the upstream said that the thing asked for does not exist: that a file
+// of ours is missing must never read as "there is no such signature".
+func (e *Error) Unwrap() error {
+	if e.Kind != NotFound && errors.Is(e.Err, fs.ErrNotExist) {
+		return nil
+	}
+	return e.Err
+}
 
 // Is makes a NotFound match fs.ErrNotExist.
 func (e *Error) Is(target error) bool { return target == fs.ErrNotExist && e.Kind == NotFound }
