@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -77,6 +78,7 @@ type GateConfig struct {
 	RegistriesD     RegistriesD
 	ReportOnly      []string
 	AuthFile        string
+	TLS             *PKI          // HTTPS, for clients with a certificate; plain HTTP when nil
 	TagsTTL         time.Duration // 0: ask for a tag each time
 	DeniedTTL       time.Duration // 0: judge a denied image each time
 	// Extra lines of YAML, with keys that are not above.
@@ -150,6 +152,9 @@ func (c GateConfig) yaml(listen, admin string) []byte {
 	if c.AuthFile != "" {
 		p("auth_file: %q", c.AuthFile)
 	}
+	if c.TLS != nil {
+		p("tls: {cert: %q, key: %q, client_ca: %q}", c.TLS.Cert, c.TLS.Key, c.TLS.CA)
+	}
 	if len(c.ReportOnly) > 0 {
 		scopes, _ := json.Marshal(c.ReportOnly) // strings always marshal
 		p("report_only: %s", scopes)
@@ -168,7 +173,14 @@ func StartGate(t testing.TB, c GateConfig) *Gate {
 	g := WriteConfig(t, c)
 	g.Process = StartProcess(t, c.Env, g.binary, "serve", "--config", g.Config)
 	g.Process.WaitUntil(t, "readiness", func() bool { return statusOf(g.AdminURL+"/readyz") == http.StatusOK })
-	g.Process.WaitUntil(t, "answer to /v2/", func() bool { return statusOf(g.URL+"/v2/") != 0 })
+	g.Process.WaitUntil(t, "answer on "+g.Addr, func() bool {
+		conn, err := net.Dial("tcp", g.Addr)
+		if err != nil {
+			return false
+		}
+		conn.Close()
+		return true
+	})
 	return g
 }
 
@@ -235,19 +247,38 @@ func (g *Gate) admin(t testing.TB, path string) (int, []byte) {
 	return resp.StatusCode, b
 }
 
-// Reload sends SIGHUP and waits until the gate has loaded policy, keys and
-// registries.d anew, or has said why it cannot (Readiness.PolicyError).
-func (g *Gate) Reload(t testing.TB) Readiness {
+// Reload sends SIGHUP, after which the gate loads policy, keys and registries.d
+// anew and opens the audit log again, and waits until done: until what the test
+// changed shows.
+func (g *Gate) Reload(t testing.TB, done func(Readiness) bool) Readiness {
 	t.Helper()
-	const reloads = "pullgate_policy_reloads_total"
-	before := g.Metric(t, reloads)
 	g.Process.Signal(t, syscall.SIGHUP)
-	g.Process.WaitUntil(t, "reload", func() bool { return g.Metric(t, reloads) > before })
-	return g.Ready(t)
+	return g.Await(t, done)
 }
 
-// SetPolicy replaces policy.json as an editor does (write, rename) and waits
-// until the new content is in force or refused.
+// Await waits until the answer of /readyz is as expected, and returns it.
+func (g *Gate) Await(t testing.TB, done func(Readiness) bool) Readiness {
+	t.Helper()
+	var now Readiness
+	g.Process.WaitUntil(t, "readiness as expected", func() bool {
+		now = g.Ready(t)
+		return done(now)
+	})
+	return now
+}
+
+// WritePolicy replaces policy.json as an editor does (write, rename) and leaves
+// it to the gate to notice.
+func (g *Gate) WritePolicy(t testing.TB, content []byte) {
+	t.Helper()
+	writeFile(t, g.Policy+".new", content)
+	if err := os.Rename(g.Policy+".new", g.Policy); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// SetPolicy replaces policy.json by another one, sends SIGHUP and waits until the
+// new content is in force, or is refused (Readiness.PolicyError).
 func (g *Gate) SetPolicy(t testing.TB, p Policy) Readiness {
 	t.Helper()
 	return g.SetPolicyBytes(t, p.JSON(t))
@@ -257,16 +288,10 @@ func (g *Gate) SetPolicy(t testing.TB, p Policy) Readiness {
 func (g *Gate) SetPolicyBytes(t testing.TB, content []byte) Readiness {
 	t.Helper()
 	before := g.Ready(t)
-	writeFile(t, g.Policy+".new", content)
-	if err := os.Rename(g.Policy+".new", g.Policy); err != nil {
-		t.Fatal(err)
-	}
-	g.Process.Signal(t, syscall.SIGHUP)
-	g.Process.WaitUntil(t, "new policy", func() bool {
-		now := g.Ready(t)
+	g.WritePolicy(t, content)
+	return g.Reload(t, func(now Readiness) bool {
 		return now.Revision != before.Revision || now.PolicyError != before.PolicyError
 	})
-	return g.Ready(t)
 }
 
 // Stop ends the gate with SIGTERM and expects exit status 0.
