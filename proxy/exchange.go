@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -114,7 +115,11 @@ func (x *exchange) decide(out Outcome, logged bool) {
 
 func (x *exchange) repository(names Names) (reference.Named, error) {
 	x.target.name = x.vars["name"]
-	query := x.r.URL.Query()
+	query, err := url.ParseQuery(x.r.URL.RawQuery)
+	if err != nil {
+		// Leaving out what cannot be read would fall back to another registry.
+		return nil, errNameInvalid("the query cannot be read: expected key=value pairs joined by &")
+	}
 	repo, err := names.repository(x.target.name, query)
 	if err != nil {
 		// The name was not understood or not served: the record says how it was

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -131,6 +133,9 @@ func (n Names) canonical(registry string) (string, error) {
 			return r.Name, nil
 		}
 	}
+	if !plainHost(registry) {
+		return "", errNameInvalid("registry %q: expected a host name or address in its usual form, in lower case, with a port without zeros before it", shorten(registry))
+	}
 	if bare, ok := strings.CutSuffix(registry, ":443"); ok {
 		return n.canonical(bare)
 	}
@@ -138,6 +143,25 @@ func (n Names) canonical(registry string) (string, error) {
 		return registry, nil
 	}
 	return "", errNotServed(shorten(registry))
+}
+
+// plainHost refuses spellings of a host[:port] that the network takes for another
+// one: policy scopes are matched letter by letter, so a second spelling of a
+// registry would lead around its scopes.
+func plainHost(registry string) bool {
+	host := registry
+	if i := strings.LastIndexByte(registry, ':'); i >= 0 && !strings.HasSuffix(registry, "]") {
+		port, err := strconv.ParseUint(registry[i+1:], 10, 16)
+		if err != nil || port == 0 || strconv.FormatUint(port, 10) != registry[i+1:] {
+			return false
+		}
+		host = registry[:i]
+	}
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		a, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+		return err == nil && a.Is6() && !a.Is4In6() && "["+a.String()+"]" == host
+	}
+	return host != "" && strings.ToLower(host) == host
 }
 
 // target is what a request asks for.
