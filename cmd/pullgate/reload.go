@@ -59,10 +59,12 @@ func (g *gate) reloadLoop(ctx context.Context) {
 	// first look may reload a policy that has not changed, never miss one that has.
 	seen, tried := "", time.Now()
 	for {
+		asked := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
+			asked = true
 			g.logger.Info("SIGHUP: reloading")
 			if err := g.audit.Reopen(); err != nil {
 				g.logger.Error("audit log not reopened", "error", err)
@@ -76,12 +78,13 @@ func (g *gate) reloadLoop(ctx context.Context) {
 			seen = now
 		}
 		tried = time.Now()
-		g.reload()
+		g.reload(asked)
 	}
 }
 
-// reload puts a new policy in force, or keeps the old one and says why.
-func (g *gate) reload() {
+// reload puts a new policy in force, or keeps the old one and says why. A look
+// that finds nothing new counts only when somebody asked for it.
+func (g *gate) reload(asked bool) {
 	p, err := verify.LoadPolicy(policyOptions(g.cfg))
 	_, before := g.policy.state()
 	if err != nil {
@@ -93,7 +96,7 @@ func (g *gate) reload() {
 		return
 	}
 	old := g.engine.Revision()
-	if p.Revision() == old && before == "" {
+	if p.Revision() == old && before == "" && !asked {
 		return
 	}
 	g.engine.Replace(p)
