@@ -190,7 +190,7 @@ var stories = []struct {
 		img := harness.NewImage(t, repo)
 		ref := s.liar.push(t, repo, "v1", img, harness.WithAnnotation(t, img, "altered", "yes"))
 		s.sign(t, s.trusted, ref, img)
-		return denied("", ref)
+		return denied("other bytes", ref)
 	}},
 }
 
