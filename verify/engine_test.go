@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -386,6 +387,30 @@ func TestCancelledRequestIsNoVerdict(t *testing.T) {
 	}
 }
 
+// TestCancelledWhileJudgingIsNoVerdict ends the request once everything is fetched.
+func TestCancelledWhileJudgingIsNoVerdict(t *testing.T) {
+	g, c := newGPG(t, "ed25519"), newSigstoreKey(t)
+	for name, requirement := range map[string]any{"simple signing": signedBy(nil, g), "sigstore": sigstoreSigned(nil, c)} {
+		w := newWorld(t)
+		w.store("team/app", g.sign(v1, theManifest), stored(t, c.sign(v1, theManifest)))
+		ctx, cancel := context.WithCancel(context.Background())
+		files := w.web.files
+		w.web.get = func(_ context.Context, u string) (io.ReadCloser, error) {
+			for path, b := range files {
+				if strings.Contains(u, path) {
+					return io.NopCloser(bytes.NewReader(b)), nil
+				}
+			}
+			cancel()
+			return nil, fs.ErrNotExist
+		}
+		e := w.engine(policyFor(t, map[string]any{repo: []any{requirement}}))
+		if v, err := e.Verify(ctx, subject(t, v1)); !errors.Is(err, context.Canceled) || v.Decision != Denied {
+			t.Errorf("%s: %s, %v", name, v.Decision, err)
+		}
+	}
+}
+
 // TestNoTemporaryDirectoryIsNoVerdict loses the directory through which sigstore
 // signatures pass.
 func TestNoTemporaryDirectoryIsNoVerdict(t *testing.T) {
@@ -406,7 +431,8 @@ func TestNoTemporaryDirectoryIsNoVerdict(t *testing.T) {
 	}
 }
 
-func TestSelfTestNoticesAWrongJudge(t *testing.T) {
+// TestJudgeAlone is what the self-test is made of: it must be able to say no.
+func TestJudgeAlone(t *testing.T) {
 	w := newWorld(t)
 	e := w.engine(rejectAll)
 	key := newGPG(t, "ed25519")

@@ -49,9 +49,11 @@ func newJudged(s Subject) (*judged, error) {
 	if actual != s.Digest {
 		return nil, fmt.Errorf("manifest of %s: expected digest %s, found %s", s.Ref, s.Digest, actual)
 	}
-	canonical, err := ManifestDigest(s.Manifest, digest.Canonical)
-	if err != nil {
-		return nil, fmt.Errorf("manifest of %s: %w", s.Ref, err)
+	canonical := actual
+	if actual.Algorithm() != digest.Canonical {
+		if canonical, err = ManifestDigest(s.Manifest, digest.Canonical); err != nil {
+			return nil, fmt.Errorf("manifest of %s: %w", s.Ref, err)
+		}
 	}
 	switch s.Transport {
 	case "":

@@ -10,6 +10,12 @@
 // signature server is declared in package discover and handed in. It never
 // caches a verdict, and it never fetches the manifest: it judges the bytes it is
 // given, which are the bytes that are sent.
+//
+// A signature counts only when containers/image accepts it and this package's own,
+// stricter reading does too: weak hashes and keys are refused unless
+// [Options].InsecureAllowWeak is set. All keys are read when a policy is loaded, so
+// judging reads nothing from disk; sigstore signatures pass through a file in
+// /dev/shm or, where there is none, the directory for temporary files.
 package verify
 
 import (

@@ -106,19 +106,7 @@ func stored(t *testing.T, s *discover.Sigstore) []byte {
 func TestDecompressionBomb(t *testing.T) {
 	key := newGPG(t, "ed25519")
 	inner := key.message(append(simplePayload(v1, digest.FromBytes(theManifest)), bytes.Repeat([]byte(" "), 64<<20)...))
-	var squeezed bytes.Buffer
-	z, err := flate.NewWriter(&squeezed, flate.BestCompression)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := z.Write(inner); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	n := squeezed.Len() + 1 // a new-format compressed data packet, ZIP
-	bomb := append([]byte{0xC8, 0xFF, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n), 1}, squeezed.Bytes()...)
+	bomb := compressed(t, inner)
 	if len(bomb) > discover.MaxSignatureBytes {
 		t.Fatalf("%d bytes: would not be fetched", len(bomb))
 	}
@@ -128,16 +116,53 @@ func TestDecompressionBomb(t *testing.T) {
 	}
 }
 
+// TestOversizePayload is the same without compression: the library accepts it.
+func TestOversizePayload(t *testing.T) {
+	key := newGPG(t, "ed25519")
+	w := newWorld(t)
+	w.store("team/app", key.message(append(simplePayload(v1, digest.FromBytes(theManifest)), bytes.Repeat([]byte(" "), maxPayload)...)))
+	v := verify(t, w.engine(policyFor(t, map[string]any{repo: []any{signedBy(nil, key)}})), subject(t, v1))
+	if v.Decision != Denied || !strings.Contains(reasons(v), "malformed signature") {
+		t.Errorf("%s: %s", v.Decision, reasons(v))
+	}
+}
+
+// TestBombBesideThePayload hides the bulk in a packet that readers pass over.
+func TestBombBesideThePayload(t *testing.T) {
+	key := newGPG(t, "ed25519")
+	const bulk = 8 << 20
+	skipped := append([]byte{0xC0 | 60, 0xFF, 0, byte(bulk >> 16), 0, 0}, make([]byte, bulk)...) // private use
+	f := inspectSimple(compressed(t, slices.Concat(skipped, key.sign(v1, theManifest))), openpgp.EntityList{key.Entity}, false, time.Now)
+	if f.problem == "" {
+		t.Error("expected a malformed signature")
+	}
+	if f := inspectSimple(compressed(t, key.sign(v1, theManifest)), openpgp.EntityList{key.Entity}, false, time.Now); f.problem != "" {
+		t.Errorf("without the bulk: %s", f.problem)
+	}
+}
+
+// compressed wraps packets in a compressed data packet (RFC 4880, 5.6).
+func compressed(t *testing.T, packets []byte) []byte {
+	t.Helper()
+	b := bytes.NewBuffer([]byte{0xA3, 1}) // old format, indeterminate length; ZIP
+	z, err := flate.NewWriter(b, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := z.Write(packets); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 // TestCompressedSignaturePasses: compression itself is what gpg does by default.
 func TestCompressedSignaturePasses(t *testing.T) {
 	key := newGPG(t, "ed25519")
-	inner := key.sign(v1, theManifest)
-	var squeezed bytes.Buffer
-	z, _ := flate.NewWriter(&squeezed, flate.DefaultCompression)
-	z.Write(inner)
-	z.Close()
 	w := newWorld(t)
-	w.store("team/app", append([]byte{0xA3, 1}, squeezed.Bytes()...)) // old format, indeterminate length
+	w.store("team/app", compressed(t, key.sign(v1, theManifest)))
 	if v := verify(t, w.engine(policyFor(t, map[string]any{repo: []any{signedBy(nil, key)}})), subject(t, v1)); v.Decision != Allowed {
 		t.Error(reasons(v))
 	}

@@ -14,7 +14,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -64,14 +66,30 @@ func Credentials(name string) func(ctx context.Context, repo reference.Named) (u
 	}
 }
 
-// Check tells whether the file can be read and names helpers that exist in form;
-// it runs no helper. An empty name is fine.
+// Check tells whether the file can be read and the helpers it names are on PATH; it
+// runs none of them. An empty name is fine.
 func Check(name string) error {
 	if name == "" {
 		return nil
 	}
-	_, err := read(name)
-	return err
+	f, err := read(name)
+	if err != nil {
+		return err
+	}
+	for _, h := range f.helpers() {
+		if _, err := exec.LookPath(helperPrefix + h); err != nil {
+			return fmt.Errorf("auth file %s: credential helper %s: %w; fix: install it, or take it out of the file", name, h, err)
+		}
+	}
+	return nil
+}
+
+// helpers lists the helpers that the file names, sorted, each once.
+func (f file) helpers() []string {
+	all := slices.Collect(maps.Values(f.CredHelpers))
+	all = append(all, f.CredsStore)
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(h string) bool { return h == "" })
 }
 
 // read parses the file as far as this package needs it.
@@ -93,13 +111,8 @@ func read(name string) (file, error) {
 			return f, fmt.Errorf("auth file %s: %w", name, err)
 		}
 	}
-	helpers := []string{f.CredsStore}
-	for _, h := range f.CredHelpers {
-		helpers = append(helpers, h)
-	}
-	slices.Sort(helpers)
-	for _, h := range slices.Compact(helpers) {
-		if h != "" && !helperName.MatchString(h) {
+	for _, h := range f.helpers() {
+		if !helperName.MatchString(h) {
 			return f, fmt.Errorf("auth file %s: %.40q is not the name of a credential helper", name, h)
 		}
 	}

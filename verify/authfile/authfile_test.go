@@ -149,6 +149,14 @@ func TestBrokenIsNeverAnonymous(t *testing.T) {
 			t.Errorf("%s: expected Check to say so", what)
 		}
 	}
+	missing := write(t, t.TempDir(), "auth.json", `{"credsStore":"absent"}`, 0o600)
+	if err := Check(missing); err == nil || !strings.Contains(err.Error(), "docker-credential-absent") {
+		t.Errorf("helper missing: %v", err)
+	}
+	present := write(t, t.TempDir(), "auth.json", `{"credsStore":"fails"}`, 0o600)
+	if err := Check(present); err != nil {
+		t.Error(err)
+	}
 	if err := Check(""); err != nil {
 		t.Error(err)
 	}

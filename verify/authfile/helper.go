@@ -15,6 +15,8 @@ import (
 )
 
 const (
+	helperPrefix = "docker-credential-" // of the program on PATH
+
 	dockerHub = "docker.io"
 	hubKey    = "https://index.docker.io/v1/" // under which docker stores Docker Hub's credentials
 	tokenUser = "<token>"                     // user name by which helpers mark an identity token
@@ -40,7 +42,7 @@ func runHelper(ctx context.Context, name, server string) (types.DockerAuthConfig
 	defer cancel()
 	var failure error
 	c, err := helperclient.Get(func(args ...string) helperclient.Program {
-		return &program{ctx: ctx, name: "docker-credential-" + name, args: args, failure: &failure}
+		return &program{ctx: ctx, name: helperPrefix + name, args: args, failure: &failure}
 	}, server)
 	switch {
 	case err == nil:
