@@ -19,16 +19,18 @@ const fetchTimeout = time.Minute
 
 // Manifest is one manifest whose bytes have been hashed and read.
 type Manifest struct {
-	repo   reference.Named
-	digest digest.Digest
-	bytes  []byte
-	doc    *document
+	repo     reference.Named
+	digest   digest.Digest
+	bytes    []byte
+	doc      *document
+	children []digest.Digest // manifests that it lists
+	blobs    []digest.Digest // blobs that it lists
 }
 
 // Size is about how many bytes of memory the manifest takes.
 func (m *Manifest) Size() int64 {
 	const descriptor = 256
-	return int64(len(m.bytes)) + descriptor*int64(len(m.doc.blobs)+len(m.doc.children))
+	return int64(len(m.bytes)) + descriptor*int64(len(m.doc.blobs)+len(m.doc.children)+len(m.blobs)+len(m.children))
 }
 
 // fetcher gets manifests from memory or from the upstream, each once however many
@@ -105,11 +107,16 @@ func (f *fetcher) fetch(ctx context.Context, ref reference.Named) (*Manifest, er
 		return nil, err
 	}
 	f.content.Put(repo.Name(), m.digest, m)
-	f.graph.Manifest(repo.Name(), m.digest, m.doc.childDigests(), m.doc.blobDigests())
+	f.note(m)
 	if byTag {
 		f.tags.Put(repo.Name(), t.Tag(), m.digest)
 	}
 	return m, nil
+}
+
+// note records what m lists.
+func (f *fetcher) note(m *Manifest) {
+	f.graph.Manifest(m.repo.Name(), m.digest, m.children, m.blobs)
 }
 
 // unmoved answers for a tag that was known before, when a HEAD says that it still
@@ -164,5 +171,6 @@ func newManifest(repo, ref reference.Named, got upstream.Manifest) (*Manifest, e
 	if doc.mediaType != mediaTypeSchema1Signed && algorithm.FromBytes(got.Bytes) != found {
 		return nil, errMismatch("the upstream's manifest for %s is not of the kind that its digest is for", ref)
 	}
-	return &Manifest{repo: repo, digest: found, bytes: got.Bytes, doc: doc}, nil
+	return &Manifest{repo: repo, digest: found, bytes: got.Bytes, doc: doc,
+		children: doc.childDigests(), blobs: doc.blobDigests()}, nil
 }

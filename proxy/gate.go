@@ -74,8 +74,11 @@ func newGate(opts Options) *gate {
 // and 6. An error is inconclusive.
 func (g *gate) admit(ctx context.Context, ref reference.Named, m *Manifest) (Outcome, error) {
 	// The fact that R was asked for as T and T was D is recorded before it is
-	// judged: it says nothing about the verdict, which is asked for each time.
+	// judged: it says nothing about the verdict, which is asked for each time. What m
+	// lists may have been forgotten since m was fetched, and the newest facts count
+	// first, so it is recorded with every pull.
 	g.graph.Root(m.repo.Name(), rootName(ref), m.digest)
+	g.note(m)
 	if evidenceShaped(m) {
 		out, err := g.admitEvidence(ctx, m)
 		if err != nil || out.Forward() {
@@ -149,7 +152,10 @@ func (g *gate) allowedRoot(ctx context.Context, m *Manifest, d digest.Digest) (O
 		}
 		above := m
 		if d != m.digest {
-			if above, err = g.byDigest(ctx, m.repo, d); err != nil {
+			if above, err = g.byDigest(ctx, m.repo, d); errors.Is(err, fs.ErrNotExist) {
+				return Outcome{}, nil // what is gone vouches for nothing
+			}
+			if err != nil {
 				return Outcome{}, err
 			}
 		}
@@ -248,7 +254,7 @@ func (g *gate) judgeChild(ctx context.Context, ref reference.Named, index, child
 		if err != nil {
 			return judgedChild{}, err
 		}
-		if subject != "" && slices.Contains(index.doc.childDigests(), subject) {
+		if subject != "" && slices.Contains(index.children, subject) {
 			return judgedChild{verify.Verdict{Decision: verify.Allowed}, true}, nil
 		}
 	}

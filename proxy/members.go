@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io/fs"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -20,6 +21,9 @@ func (g *gate) admitBlob(ctx context.Context, repo reference.Named, d digest.Dig
 	var denied Outcome
 	for _, h := range holders[:min(len(holders), maxHolders)] {
 		out, err := g.admitHolder(ctx, repo, h)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // what is gone vouches for nothing
+		}
 		if err != nil {
 			doubt = errors.Join(doubt, err)
 			continue

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -47,6 +48,7 @@ type settings struct {
 	verdicts   cache.VerdictOptions
 	tagsTTL    time.Duration
 	graphSize  int
+	manifests  int64 // bytes of manifests kept
 	reportOnly []string
 	auditBlobs bool
 	fake       verify.Verifier // in place of the engine
@@ -78,7 +80,7 @@ func newWorld(t testing.TB, change ...func(*world, *settings)) *world {
 	t.Helper()
 	w := &world{t: t, registry: newHostile(t), hub: newHostile(t), sigs: newHostile(t), dir: t.TempDir(),
 		key: newSigner(t, "publisher"), stranger: newSigner(t, "stranger"), records: &records{done: map[string]bool{}}, counted: &counted{}}
-	s := &settings{tagsTTL: time.Minute, byDefault: reject, graphSize: 100_000,
+	s := &settings{tagsTTL: time.Minute, byDefault: reject, graphSize: 100_000, manifests: 64 << 20,
 		verdicts: cache.VerdictOptions{Size: 10_000, AllowedTTL: time.Hour, DeniedTTL: time.Minute},
 		policy:   object{registryName: list{signedBy(w.key)}, "docker.io": list{signedBy(w.key)}},
 		names: proxy.Names{Default: "docker.io", Registries: []proxy.RegistryName{
@@ -118,7 +120,7 @@ func (w *world) build(s *settings) {
 	w.must(err)
 	tags, err := cache.NewTags(1000, s.tagsTTL, nil)
 	w.must(err)
-	manifests, err := cache.NewContent(64<<20, (*proxy.Manifest).Size)
+	manifests, err := cache.NewContent(s.manifests, (*proxy.Manifest).Size)
 	w.must(err)
 	blobs, err := cache.NewContent(64<<20, func(b []byte) int64 { return int64(len(b)) })
 	w.must(err)
@@ -210,6 +212,53 @@ func (w *world) signed(img image, tags ...string) image {
 func (w *world) unsigned(img image, tags ...string) image {
 	w.registry.push(repo, img, tags...)
 	return img
+}
+
+// judge is a verifier of a test's own.
+type judge struct {
+	mu       sync.Mutex
+	revision string
+	asked    []verify.Subject
+	answer   func(verify.Subject) (verify.Verdict, error)
+}
+
+func (j *judge) Verify(_ context.Context, s verify.Subject) (verify.Verdict, error) {
+	j.mu.Lock()
+	j.asked = append(j.asked, s)
+	j.mu.Unlock()
+	v, err := j.answer(s)
+	if v.Revision == "" {
+		v.Revision = j.Revision()
+	}
+	return v, err
+}
+
+func (j *judge) Revision() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.revision
+}
+
+func (j *judge) set(revision string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.revision = revision
+}
+
+func (j *judge) count() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.asked)
+}
+
+// allowing is the verdict of a policy that is content.
+func allowing() verify.Verdict {
+	return verify.Verdict{Decision: verify.Allowed, Scope: "test", Requirements: []verify.Result{{Type: "test", Allowed: true}}}
+}
+
+// denying is the verdict of a policy that is not.
+func denying(found string) verify.Verdict {
+	return verify.Verdict{Scope: "test", Requirements: []verify.Result{{Type: "test", Required: "a signature", Found: []string{found}, WouldPass: "a better one"}}}
 }
 
 // answer is what a client got.
