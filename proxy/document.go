@@ -93,12 +93,9 @@ func (raw *rawDocument) document() (*document, error) {
 	d := &document{mediaType: kind, subject: raw.Subject, artifactType: raw.ArtifactType}
 	switch kind {
 	case ocispec.MediaTypeImageIndex, mediaTypeDockerList:
-		d.index = true
-		for _, c := range *raw.Manifests {
-			if isManifestType(c.MediaType) {
-				d.children = append(d.children, c)
-			}
-		}
+		// Every entry counts, whatever type it claims: some clients pull the entry
+		// for their platform without looking at it.
+		d.index, d.children = true, *raw.Manifests
 		if len(*raw.Manifests) > maxIndexEntries {
 			return nil, fmt.Errorf("index with %d entries: expected at most %d", len(*raw.Manifests), maxIndexEntries)
 		}

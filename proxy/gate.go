@@ -230,7 +230,7 @@ func (g *gate) judgeChildren(ctx context.Context, ref reference.Named, m *Manife
 	var denied *childDenied
 	switch {
 	case err == nil:
-		return allowedByChildren(index, judged), nil
+		return allowedByChildren(index, judged)
 	case errors.As(err, &denied):
 		return withFinding(index, "nor is every image in the index: "+denied.child+": "+reasonOf(denied.verdict)), nil
 	case errors.Is(err, fs.ErrNotExist):
@@ -279,8 +279,8 @@ func describeChild(m *Manifest, i int) string {
 }
 
 // allowedByChildren is the verdict on an index all of whose images are allowed:
-// it rests on all of theirs.
-func allowedByChildren(index verify.Verdict, children []judgedChild) verify.Verdict {
+// it rests on all of theirs, and they on one policy.
+func allowedByChildren(index verify.Verdict, children []judgedChild) (verify.Verdict, error) {
 	out := verify.Verdict{Decision: verify.Allowed, Scope: index.Scope, Revision: index.Revision, Cached: index.Cached, Looked: index.Looked}
 	images := 0
 	for _, c := range children {
@@ -290,7 +290,7 @@ func allowedByChildren(index verify.Verdict, children []judgedChild) verify.Verd
 		images++
 		v := c.verdict
 		if v.Revision != index.Revision {
-			return withFinding(index, "the policy changed while the index was judged; ask again")
+			return verify.Verdict{}, errors.New("the policy changed while the index was judged")
 		}
 		out.Requirements = append(out.Requirements, v.Requirements...)
 		out.Signatures = append(out.Signatures, v.Signatures...)
@@ -300,9 +300,9 @@ func allowedByChildren(index verify.Verdict, children []judgedChild) verify.Verd
 		}
 	}
 	if images == 0 {
-		return withFinding(index, "the index lists no images")
+		return withFinding(index, "the index lists no images"), nil
 	}
-	return out
+	return out, nil
 }
 
 // withFinding returns a copy of a denying verdict with one more thing found.
