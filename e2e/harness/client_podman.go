@@ -100,8 +100,7 @@ func (s *Skopeo) Skopeo(t testing.TB, args ...string) Result {
 	return s.run(t, append([]string{"--policy", s.policy}, args...)...)
 }
 
-// Pull implements Client with skopeo copy into a new directory. The registry is
-// the gate's default one when its name is empty.
+// Pull implements Client with skopeo copy into a new directory.
 func (s *Skopeo) Pull(t testing.TB, g *Gate, r Ref) Result {
 	t.Helper()
 	return s.CopyTo(t, g, r, filepath.Join(t.TempDir(), "image"))

@@ -11,12 +11,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // buildFlags make the static product as the Makefile does.
@@ -46,17 +49,27 @@ func Binary(t testing.TB, command string) string {
 	return path
 }
 
-// build keeps its result for the next test program: go build does nothing when
-// it is up to date.
+// build keeps its result in the user's cache, one for each package under test.
+// Programs that run elsewhere keep the file that they were started from.
 func build(command string) (string, error) {
-	path := filepath.Join(os.TempDir(), "pullgate-e2e", command)
-	args := append(buildFlags, "-o", path, "github.com/pullgate/pullgate/cmd/"+command)
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, "pullgate-e2e", digest.FromString(here).Encoded()[:12])
+	path := filepath.Join(dir, command)
+	fresh := fmt.Sprintf("%s.%d", path, os.Getpid())
+	args := append(slices.Clone(buildFlags), "-o", fresh, "github.com/pullgate/pullgate/cmd/"+command)
 	cmd := exec.Command("go", args...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
-	return path, nil
+	return path, os.Rename(fresh, path)
 }
 
 // Upstream is an entry of the configuration's list.

@@ -131,8 +131,8 @@ func (k *Key) PublicFile(t testing.TB) string {
 	return path
 }
 
-// SignedBy is the requirement that this key signed; further keys (keyData is one
-// ring) and a signedIdentity can be added with its methods.
+// SignedBy is the requirement that this key signed; see [SignedBy] for several
+// keys and [Requirement.WithIdentity] for a signedIdentity.
 func (k *Key) SignedBy(t testing.TB) Requirement {
 	t.Helper()
 	return SignedBy(k.Public(t))
