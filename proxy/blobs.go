@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash"
@@ -71,6 +72,7 @@ func (h *Handler) statBlob(x *exchange, ref reference.Canonical) error {
 		head.Set("Content-Length", strconv.FormatInt(size, 10))
 	}
 	x.status = http.StatusOK
+	x.deadline()
 	x.w.WriteHeader(http.StatusOK)
 	return nil
 }
@@ -82,6 +84,11 @@ func (h *Handler) streamBlob(x *exchange, ref reference.Canonical) error {
 		return notFound(err, codeBlobUnknown)
 	}
 	defer blob.Body.Close()
+	if blob.Size < 0 {
+		if blob, err = sized(blob, ref); err != nil {
+			return err
+		}
+	}
 	if blob.Size >= 0 && blob.Size <= smallBlob {
 		b, err := readSmall(blob, ref)
 		if err != nil {
@@ -93,11 +100,32 @@ func (h *Handler) streamBlob(x *exchange, ref reference.Canonical) error {
 	return h.copyBlob(x, ref, blob)
 }
 
+// sized finds out whether a blob whose size the upstream does not tell is a small
+// one, which is checked whole. A large one is returned as it was.
+func sized(blob *upstream.Blob, ref reference.Canonical) (*upstream.Blob, error) {
+	begin, err := io.ReadAll(io.LimitReader(blob.Body, smallBlob+1))
+	if err != nil {
+		return nil, errUnread(ref, err)
+	}
+	out := &upstream.Blob{Size: -1, Body: struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(begin), blob.Body), blob.Body}}
+	if len(begin) <= smallBlob {
+		out.Size = int64(len(begin))
+	}
+	return out, nil
+}
+
+func errUnread(ref reference.Canonical, err error) error {
+	return &upstream.Error{Kind: upstream.Unavailable, Registry: reference.Domain(ref), Op: "blob " + ref.Digest().String(), Err: err}
+}
+
 // readSmall reads a whole blob and checks it.
 func readSmall(blob *upstream.Blob, ref reference.Canonical) ([]byte, error) {
 	b := make([]byte, blob.Size)
 	if _, err := io.ReadFull(blob.Body, b); err != nil {
-		return nil, &upstream.Error{Kind: upstream.Unavailable, Registry: reference.Domain(ref), Op: "blob " + ref.Digest().String(), Err: err}
+		return nil, errUnread(ref, err)
 	}
 	if n, _ := blob.Body.Read(make([]byte, 1)); n != 0 {
 		return nil, errMismatch("the upstream sent more than the %d bytes it announced for blob %s", blob.Size, ref.Digest())
@@ -152,8 +180,9 @@ func (h *Handler) copyBlob(x *exchange, ref reference.Canonical, blob *upstream.
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, errClientGone) {
-		panic(http.ErrAbortHandler)
+	var wrong *apiError
+	if errors.Is(err, errClientGone) || !errors.As(err, &wrong) && x.r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // the upstream was cut off because the client went away
 	}
 	h.abort(x, ref, err)
 	return nil

@@ -117,9 +117,13 @@ func toAPIError(err error) *apiError {
 	case errors.As(err, &e):
 		return fromUpstream(e, err)
 	case errors.Is(err, context.Canceled):
-		return &apiError{status: statusClientClosed, code: codeUnavailable, message: "the client went away", cause: err}
+		return errClientGoneAway(err)
 	}
 	return errInconclusive(err)
+}
+
+func errClientGoneAway(err error) *apiError {
+	return &apiError{status: statusClientClosed, code: codeUnavailable, message: "the client went away", cause: err}
 }
 
 // statusClientClosed is never seen by anybody: the client that it is for is gone.

@@ -132,10 +132,15 @@ func (x *exchange) repository(names Names) (reference.Named, error) {
 	return repo, nil
 }
 
+// deadline bounds the writing of the answer. Every answer sets it anew: that of
+// the answer before may have passed on a connection that was kept.
+func (x *exchange) deadline() {
+	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(manifestWriteTime)) // not every transport has deadlines
+}
+
 // writeBytes sends an answer that is in memory, without its body for HEAD.
 func (x *exchange) writeBytes(status int, contentType string, b []byte) error {
-	rc := http.NewResponseController(x.w)
-	_ = rc.SetWriteDeadline(time.Now().Add(manifestWriteTime)) // not every transport has deadlines
+	x.deadline()
 	head := x.w.Header()
 	head.Set("Content-Type", contentType)
 	head.Set("Content-Length", strconv.Itoa(len(b)))

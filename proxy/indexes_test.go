@@ -209,9 +209,9 @@ func TestAChildThatCannotBeFetchedIsInDoubt(t *testing.T) {
 func TestIndexBombs(t *testing.T) {
 	leaf := imageOf("leaf")
 	wide := func(n, salt int, child image) image {
-		entries := list{}
+		entries, entry := list{}, child.entry()
 		for range n {
-			entries = append(entries, child.entry())
+			entries = append(entries, entry)
 		}
 		out := fromManifest(object{"schemaVersion": 2, "mediaType": ociIndex, "manifests": entries, "annotations": object{"salt": fmt.Sprint(salt)}})
 		out.children = []image{child}

@@ -27,6 +27,9 @@ func (h *Handler) refuse(x *exchange, err error) {
 	if !errors.As(err, &e) {
 		e = toAPIError(err)
 	}
+	if e.decision == decisionInconclusive && x.r.Context().Err() != nil {
+		e = errClientGoneAway(err) // what was asked for in its name was cut off with it
+	}
 	if e.decision != "" && x.record.Decision != decisionDenied {
 		x.decided = true
 		x.record.Decision = e.decision

@@ -492,6 +492,12 @@ func (c *counted) Request(route, method string, status int, _ time.Duration) {
 	c.requests = append(c.requests, fmt.Sprintf("%s %s %d", route, method, status))
 }
 
+func (c *counted) list() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.requests)
+}
+
 func (c *counted) Decision(decision, registry, kind string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
