@@ -160,6 +160,7 @@ func TestCredentialsStayWithTheirRepository(t *testing.T) {
 	})
 	o := options(reg.URL)
 	o.Credentials = func(_ context.Context, repo reference.Named) (string, string, string, error) {
+		time.Sleep(5 * time.Millisecond) // so that look-ups meet
 		user, _, _ := strings.Cut(reference.Path(repo), "/")
 		if user == "anon" {
 			return "", "", "", nil

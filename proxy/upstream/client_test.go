@@ -292,6 +292,7 @@ func TestTagPages(t *testing.T) {
 func TestOnlyConfiguredRegistriesAreServed(t *testing.T) {
 	srv := serve(t, func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("{}")) })
 	o := options(srv.URL)
+	o.Registries = append(o.Registries, Registry{Name: "mirrored.example", Endpoint: "https://Mirror.example:443/prefix"})
 	o.Registries = append(o.Registries, Registry{Name: "docker.io", Endpoint: "https://registry-1.docker.io", Transport: "atomic"})
 	closed := open(t, o)
 	o.Others = true
@@ -303,12 +304,17 @@ func TestOnlyConfiguredRegistriesAreServed(t *testing.T) {
 	}
 	// With other registries allowed, no second name opens a configured one under
 	// other policy scopes, and nothing but public addresses is dialled.
-	for _, ref := range []string{"r.example:443/x:v1", "r.example:80/x:v1", "R.example/x:v1", "Other.example/x:v1",
+	for _, ref := range []string{"r.example:443/x:v1", "r.example:80/x:v1", "R.example/x:v1", "mirror.example/x:v1", "Other.example/x:v1",
 		"registry-1.docker.io/library/x:v1", "registry-1.docker.io:443/library/x:v1", srv.Listener.Addr().String() + "/x:v1",
 		"localhost/x:v1", "localhost:5000/x:v1", "127.0.0.1/x:v1", "10.0.0.1:5000/x:v1", "169.254.169.254/x:v1"} {
 		_, err := others.Manifest(t.Context(), named(t, ref))
 		wantKind(t, err, NotServed)
 		_, err = others.Blob(t.Context(), of(t, strings.TrimSuffix(ref, ":v1"), nil))
+		wantKind(t, err, NotServed)
+	}
+	o.Registries = nil
+	for _, ref := range []string{"registry-1.docker.io/library/x:v1", "registry-1.docker.io:443/library/x:v1"} {
+		_, err := open(t, o).Manifest(t.Context(), named(t, ref))
 		wantKind(t, err, NotServed)
 	}
 	if got := closed.Transport("docker.io") + closed.Transport("r.example") + closed.Transport("other.example"); got != "atomic" {

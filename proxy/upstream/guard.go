@@ -149,7 +149,7 @@ func (g *guard) checkURL(u *url.URL) error {
 	}
 	c, ok := g.literal(u)
 	if !ok {
-		if host := u.Hostname(); host == "" || endsInNumber(host) {
+		if endsInNumber(u.Hostname()) {
 			return refuse("expected a host name or an address in its usual form")
 		}
 		return nil
@@ -214,7 +214,8 @@ func isAddr(host string) bool {
 }
 
 // endsInNumber finds hosts like 2130706433 or 0x7f.1, which some resolvers (a
-// proxy's, say) read as IPv4 addresses. No top-level domain looks like that.
+// proxy's, say) read as IPv4 addresses, and those without any last label. No
+// top-level domain looks like that.
 func endsInNumber(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	last := host[strings.LastIndexByte(host, '.')+1:]

@@ -50,6 +50,8 @@ func dirTree(t *testing.T) string {
 	dirImage(t, filepath.Join(root, "team/app/sha256-"+hexOf(amd64)+".sig"), signature)
 	dirImage(t, filepath.Join(root, "team/other/v1"), foreign)
 	dirImage(t, filepath.Join(root, "team/app/sub/v9"), foreign) // the repository team/app/sub
+	dirImage(t, filepath.Join(root, "team/app/-no-tag"), foreign)
+	write(t, filepath.Join(root, "team/app/file"), nil)
 	write(t, filepath.Join(root, "team/other/v1", hexOf([]byte("foreign blob"))), []byte("foreign blob"))
 	return root
 }

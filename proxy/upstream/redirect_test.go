@@ -81,6 +81,23 @@ func TestRedirectToANameWithAnInternalAddress(t *testing.T) {
 	cdn.wantRequests(t)
 }
 
+// An upstream known by name may send us on within the class of the address it
+// was reached at.
+func TestRedirectsOfNamedUpstreams(t *testing.T) {
+	cdn := serve(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "{}") })
+	reg := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, cdn.URL, http.StatusFound) })
+	dns := &names{addrs: map[string][]string{"reg.test.": {"127.0.0.1"}}}
+	for from, ok := range map[class]bool{loopback: true, private: true, public: false} {
+		o := options("http://reg.test:" + strconv.Itoa(int(reg.addr().Port())))
+		o.seams.resolver = dns.resolver()
+		o.seams.class = classes(map[netip.AddrPort]class{reg.addr(): from, cdn.addr(): private})
+		_, err := open(t, o).Manifest(t.Context(), named(t, "r.example/x:v1"))
+		if (err == nil) != ok {
+			t.Errorf("%s upstream to a private target: %v", from, err)
+		}
+	}
+}
+
 // A name that is public when it is first looked up and internal later does not
 // get through: there is one look-up a connection, and it is the one that counts.
 func TestRebindingNames(t *testing.T) {

@@ -80,11 +80,8 @@ func (r *remote) nextReferrers(a *answer) (url.Values, error) {
 		return nil, errors.New("expected the next page at the same host and path, found a link to elsewhere")
 	}
 	q, err := url.ParseQuery(there.RawQuery)
-	if err != nil || len(q) == 0 || len(there.RawQuery) > maxCursor {
-		return nil, errors.New("expected the next page to differ by its query, found none that can be used")
-	}
-	if q.Encode() == a.call.query.Encode() {
-		return nil, errors.New("expected the next page, found a link to the same page")
+	if err != nil || len(there.RawQuery) > maxCursor {
+		return nil, fmt.Errorf("expected a link to the next page with a query of at most %d bytes, found a malformed or longer one", maxCursor)
 	}
 	return q, nil
 }

@@ -59,7 +59,9 @@ func TestReferrersLists(t *testing.T) {
 		}
 	}
 	tests := map[string]http.HandlerFunc{
-		"link to another host": link(`<` + elsewhere.URL + `/v2/x/referrers/y>; rel="next"`),
+		"link to another host": link(`<` + elsewhere.URL + `/v2/x/referrers/` + digest.FromString("").String() + `?page=2>; rel="next"`),
+		"link to plain https":  link(`<https://127.0.0.1/v2/x/referrers/` + digest.FromString("").String() + `?page=2>; rel="next"`),
+		"link of great length": link(`<?page=` + strings.Repeat("2", 5000) + `>; rel="next"`),
 		"link to another path": link(`</v2/y/referrers/z?page=2>; rel="next"`),
 		"link without a query": link(`<>; rel="next"`),
 		"link to itself":       link(`<?>; rel="next"`),
@@ -156,6 +158,38 @@ func TestFallbackTagOfLongDigests(t *testing.T) {
 	ref, err := fallbackRef(at(t, "r.example/x", d))
 	if err != nil || ref.Tag() != "sha512-"+d.Encoded()[:64] {
 		t.Errorf("%v, %v", ref, err)
+	}
+}
+
+func TestNextLink(t *testing.T) {
+	tests := []struct {
+		header []string
+		want   string // empty: none
+		ok     bool
+	}{
+		{nil, "", true},
+		{[]string{`</a?b>; rel="next"`}, "/a?b", true},
+		{[]string{`</a?b>;REL=Next`}, "/a?b", true},
+		{[]string{`</x>; rel=prev, </a>; title="x,<y>; rel=next"; rel=next`}, "/a", true},
+		{[]string{`</x>; rel=prev`, `</a>; rel=next`}, "/a", true},
+		{[]string{`</a>; rel="last next"`}, "/a", true},
+		{[]string{`</a>; rel=prev; rel=next`, `</b>; rev=next`, `</c>`}, "", true},
+		{[]string{`</a>; rel=next, </b>; rel=next`}, "", false},
+		{[]string{`</a>; rel=next`, `</b>; rel=next`}, "", false},
+		{[]string{`/a; rel=next`}, "", false},
+		{[]string{`</a; rel=next`}, "", false},
+		{[]string{`</a>; rel="next`}, "", false},
+		{[]string{`<%zz>; rel=next`}, "", false},
+	}
+	for _, tt := range tests {
+		u, err := nextLink(http.Header{"Link": tt.header})
+		got := ""
+		if u != nil {
+			got = u.String()
+		}
+		if (err == nil) != tt.ok || got != tt.want {
+			t.Errorf("%q: %q, %v", tt.header, got, err)
+		}
 	}
 }
 

@@ -124,7 +124,7 @@ func retriable(req *http.Request, err error) bool {
 		return false
 	}
 	var refused *refusal
-	if errors.As(err, &refused) || req.Context().Err() != nil {
+	if errors.As(err, &refused) {
 		return false
 	}
 	var dns *net.DNSError
