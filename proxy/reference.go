@@ -164,14 +164,13 @@ func plainHost(registry string) bool {
 	return host != "" && strings.ToLower(host) == host
 }
 
-// target is what a request asks for.
+// target is how a client named a repository.
 type target struct {
-	ref  reference.Named // name with a tag or a digest
-	name string          // repository as the client wrote it
-	ns   string          // ?ns= as the client wrote it
+	name string // in the path
+	ns   string // in ?ns=
 }
 
-// reference adds a request's tag or digest to a repository.
+// withReference adds a request's tag or digest to a repository.
 func withReference(repo reference.Named, s string) (reference.Named, error) {
 	if strings.Contains(s, ":") {
 		return withDigest(repo, s)
