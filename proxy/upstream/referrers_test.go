@@ -60,7 +60,7 @@ func TestReferrersLists(t *testing.T) {
 	}
 	tests := map[string]http.HandlerFunc{
 		"link to another host": link(`<` + elsewhere.URL + `/v2/x/referrers/` + digest.FromString("").String() + `?page=2>; rel="next"`),
-		"link to plain https":  link(`<https://127.0.0.1/v2/x/referrers/` + digest.FromString("").String() + `?page=2>; rel="next"`),
+		"link to another port": link(`<https://127.0.0.1/v2/x/referrers/` + digest.FromString("").String() + `?page=2>; rel="next"`),
 		"link of great length": link(`<?page=` + strings.Repeat("2", 5000) + `>; rel="next"`),
 		"link to another path": link(`</v2/y/referrers/z?page=2>; rel="next"`),
 		"link without a query": link(`<>; rel="next"`),
@@ -99,7 +99,8 @@ func TestReferrersLists(t *testing.T) {
 			srv := serve(t, h)
 			_, err := open(t, options(srv.URL)).Referrers(t.Context(), of(t, "r.example/x", nil))
 			wantKind(t, err, Invalid)
-			if n := len(srv.requests()); n > maxReferrerPages {
+			n := len(srv.requests())
+			if n > maxReferrerPages || n > 1 && strings.HasPrefix(name, "link to another") {
 				t.Errorf("%d requests", n)
 			}
 		})
