@@ -75,29 +75,31 @@ func TestManifestsAreNeverBlobs(t *testing.T) {
 		"annotations": object{"pad": strings.Repeat("x", 3<<20)}})
 	schema2 := fromManifest(object{"schemaVersion": 2, "config": descriptor(ociConfig, []byte("{}")), "layers": list{}})
 	schema1 := raw(`{"schemaVersion":1,"name":"x","fsLayers":[],"history":[]}`)
+	types := list{ociManifest, ociLayer, ""}
+	w := newWorld(t)
+	trap := imageOf("trap")
 	for name, manifest := range map[string]image{"image": unsigned, "index": multiArch("unsigned"), "large": big, "without a type": schema2,
 		"schema 1": schema1, "after spaces": raw(" \n\t" + string(unsigned.manifest))} {
-		for _, mediaType := range []string{ociManifest, ociIndex, ociLayer, "application/octet-stream", ""} {
-			for how, answer := range map[string]http.HandlerFunc{"length known": bytesOf(manifest.manifest), "length unknown": chunked(manifest.manifest)} {
-				t.Run(name+" as "+mediaType+", "+how, func(t *testing.T) {
-					w := newWorld(t)
-					w.registry.answer("GET "+blobPath(repo, manifest.digest), answer)
-					trap := imageOf("trap")
-					w.signed(fromManifest(object{"schemaVersion": 2, "mediaType": ociManifest, "config": descriptor(ociConfig, trap.blobs[0]),
-						"layers": list{descriptor(mediaType, manifest.manifest)}}, trap.blobs[0]), "v1")
-					if got := w.head(manifestPath(app, "v1")); got.StatusCode != 200 {
-						t.Fatalf("the image that lists it: %s", got)
+		for how, answer := range map[string]http.HandlerFunc{"length known": bytesOf(manifest.manifest), "length unknown": chunked(manifest.manifest)} {
+			for i, mediaType := range types {
+				repo := fmt.Sprintf("%s%d", strings.NewReplacer(" ", "", "length", "/").Replace(strings.ToLower(name+how)), i)
+				w.registry.answer("GET "+blobPath(repo, manifest.digest), answer)
+				img := fromManifest(object{"schemaVersion": 2, "mediaType": ociManifest, "config": descriptor(ociConfig, trap.blobs[0]),
+					"layers": list{descriptor(fmt.Sprint(mediaType), manifest.manifest)}}, trap.blobs[0])
+				w.registry.push(repo, img, "v1")
+				w.sign(w.key, registryName+"/"+repo+":v1", img)
+				if got := w.head(manifestPath(registryName+"/"+repo, "v1")); got.StatusCode != 200 {
+					t.Fatalf("the image that lists it: %s", got)
+				}
+				for range 2 {
+					got := w.get(blobPath(registryName+"/"+repo, manifest.digest))
+					if got.StatusCode != 403 || bytes.Contains(got.body, []byte("schemaVersion")) {
+						t.Errorf("%s as %q, %s: expected a denial, got %s", name, mediaType, how, got)
 					}
-					for range 2 {
-						got := w.get(blobPath(app, manifest.digest))
-						if got.StatusCode != 403 || len(got.body) >= len(manifest.manifest) && strings.Contains(string(got.body), "schemaVersion") {
-							t.Errorf("expected a denial, got %s", got)
-						}
-						if r := w.recordOf(got); r.Decision != audit.Denied || r.Kind != audit.KindBlob {
-							t.Errorf("audit record %+v", r)
-						}
+					if r := w.recordOf(got); r.Decision != audit.Denied || r.Kind != audit.KindBlob {
+						t.Errorf("%s as %q, %s: audit record %+v", name, mediaType, how, r)
 					}
-				})
+				}
 			}
 		}
 	}
@@ -273,7 +275,11 @@ func TestWrongBlobsNeverArriveComplete(t *testing.T) {
 	w, img := pulled(t)
 	for name, answer := range tests {
 		for _, b := range [][]byte{img.blobs[1], large} {
-			for _, spec := range []string{"", "bytes=0-0", "bytes=2-5", "bytes=-4", fmt.Sprintf("bytes=0-%d", len(b)-1), fmt.Sprintf("bytes=%d-%d", len(b)-3, len(b)-2)} {
+			specs := []string{"", "bytes=0-0", fmt.Sprintf("bytes=%d-%d", len(b)-3, len(b)-2)}
+			if len(b) < 1000 {
+				specs = append(specs, "bytes=2-5", "bytes=-4", fmt.Sprintf("bytes=0-%d", len(b)-1))
+			}
+			for _, spec := range specs {
 				w.registry.answer("GET "+blobPath(repo, digest.FromBytes(b)), answer(b))
 				got := w.get(blobPath(app, digest.FromBytes(b)), header("Range", spec))
 				arrived := got.err == nil && (got.StatusCode == 200 || got.StatusCode == 206)

@@ -66,7 +66,7 @@ type rawDocument struct {
 // index and artifact manifest, Docker schema 2 manifest and list, Docker schema
 // 1. Everything else, and everything ambiguous, is an error.
 func parseDocument(b []byte) (*document, error) {
-	if err := unambiguousJSON(b, true); err != nil {
+	if err := unambiguousJSON(b, manifestSpelling); err != nil {
 		return nil, err
 	}
 	var raw rawDocument
@@ -250,7 +250,7 @@ func checkSchema1(b []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := unambiguousJSON(payload, true); err != nil {
+	if err := unambiguousJSON(payload, manifestSpelling); err != nil {
 		return fmt.Errorf("schema 1 payload: %w", err)
 	}
 	var whole, signed map[string]any
@@ -267,34 +267,44 @@ func checkSchema1(b []byte) error {
 	return nil
 }
 
-func schema1Payload(b []byte) ([]byte, error) {
+func schema1Payload(b []byte) (payload []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil { // a negative formatLength, for one, trips libtrust
+			payload, err = nil, fmt.Errorf("schema 1 signatures cannot be read: %v", r)
+		}
+	}()
 	sig, err := libtrust.ParsePrettySignature(b, "signatures")
 	if err != nil {
 		return nil, fmt.Errorf("schema 1 signatures: %w", err)
 	}
-	payload, err := sig.Payload()
+	payload, err = sig.Payload()
 	if err != nil {
 		return nil, fmt.Errorf("schema 1 payload: %w", err)
 	}
 	return payload, nil
 }
 
-// manifestKeys are the members that readers of manifests act on. Go programs,
-// which is what clients are, match them without regard to case.
-var manifestKeys = map[string]bool{
-	"schemaVersion": true, "mediaType": true, "artifactType": true, "config": true, "layers": true, "manifests": true,
-	"blobs": true, "subject": true, "fsLayers": true, "blobSum": true, "history": true, "signatures": true, "digest": true,
-	"size": true, "urls": true, "data": true, "platform": true, "annotations": true, "architecture": true, "os": true,
-	"name": true, "tag": true, "v1Compatibility": true,
+// spelling is how the members of a kind of document are written. Go programs,
+// which is what most readers are, match them without regard to case; others do not.
+type spelling struct {
+	folded map[string]string // every member's name, by its foldName
+	free   map[string]bool   // members whose content is the publisher's own
 }
 
-var foldedKeys = func() map[string]string {
-	m := make(map[string]string, len(manifestKeys))
-	for k := range manifestKeys {
-		m[foldName(k)] = k
+func newSpelling(free []string, names ...string) *spelling {
+	s := &spelling{folded: map[string]string{}, free: map[string]bool{}}
+	for _, n := range append(names, free...) {
+		s.folded[foldName(n)] = n
 	}
-	return m
-}()
+	for _, n := range free {
+		s.free[n] = true
+	}
+	return s
+}
+
+var manifestSpelling = newSpelling([]string{"annotations"},
+	"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "blobs", "subject", "fsLayers", "blobSum",
+	"history", "signatures", "digest", "size", "urls", "data", "platform", "architecture", "os", "name", "tag", "v1Compatibility")
 
 // foldName maps names that encoding/json takes for one another to one name. It
 // folds more than ASCII: U+017F is an s, U+212A a k.
@@ -309,15 +319,15 @@ func foldName(s string) string {
 }
 
 // unambiguousJSON checks that b is one JSON object in which no member is given
-// twice and, with fold, none is spelled so that one reader takes it for a manifest's member
-// and another does not.
-func unambiguousJSON(b []byte, fold bool) error {
+// twice and, with names, none is spelled so that one reader takes it for one of
+// them and another does not.
+func unambiguousJSON(b []byte, names *spelling) error {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	tok, err := dec.Token()
 	if err != nil || tok != json.Delim('{') {
 		return errors.New("not a manifest: expected a JSON object")
 	}
-	if err := walkObject(dec, 1, fold); err != nil {
+	if err := walkObject(dec, 1, names); err != nil {
 		return err
 	}
 	if dec.More() {
@@ -329,7 +339,7 @@ func unambiguousJSON(b []byte, fold bool) error {
 	return nil
 }
 
-func walkObject(dec *json.Decoder, depth int, fold bool) error {
+func walkObject(dec *json.Decoder, depth int, names *spelling) error {
 	if depth > maxManifestNesting {
 		return fmt.Errorf("nested deeper than %d", maxManifestNesting)
 	}
@@ -344,11 +354,16 @@ func walkObject(dec *json.Decoder, depth int, fold bool) error {
 			return fmt.Errorf("member %q is given twice", shorten(key))
 		}
 		seen[key] = true
-		if want, known := foldedKeys[foldName(key)]; fold && known && want != key {
-			return fmt.Errorf("member %q is spelled like %q", shorten(key), want)
+		within := names
+		if names != nil {
+			if want, known := names.folded[foldName(key)]; known && want != key {
+				return fmt.Errorf("member %q is spelled like %q", shorten(key), want)
+			}
+			if names.free[key] {
+				within = nil
+			}
 		}
-		// Names in annotations are the publisher's own.
-		if err := walkValue(dec, depth, fold && key != "annotations"); err != nil {
+		if err := walkValue(dec, depth, within); err != nil {
 			return err
 		}
 	}
@@ -356,20 +371,20 @@ func walkObject(dec *json.Decoder, depth int, fold bool) error {
 	return err
 }
 
-func walkValue(dec *json.Decoder, depth int, fold bool) error {
+func walkValue(dec *json.Decoder, depth int, names *spelling) error {
 	tok, err := dec.Token()
 	if err != nil {
 		return fmt.Errorf("not a manifest: %w", err)
 	}
 	switch tok {
 	case json.Delim('{'):
-		return walkObject(dec, depth+1, fold)
+		return walkObject(dec, depth+1, names)
 	case json.Delim('['):
 		if depth > maxManifestNesting {
 			return fmt.Errorf("nested deeper than %d", maxManifestNesting)
 		}
 		for dec.More() {
-			if err := walkValue(dec, depth+1, fold); err != nil {
+			if err := walkValue(dec, depth+1, names); err != nil {
 				return err
 			}
 		}

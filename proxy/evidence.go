@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -22,6 +23,7 @@ const (
 	maxEvidenceBlob   = 4 << 20
 	maxEvidenceBlobs  = 127
 	maxEvidenceConfig = 64 << 10
+	maxListedEvidence = 64
 )
 
 // evidenceParsers reads a payload of each media type that evidence comes in and
@@ -89,6 +91,29 @@ func (g *gate) admitEvidence(ctx context.Context, m *Manifest) (Outcome, error) 
 	return out, err
 }
 
+// admitListed is rule 6 for an index of evidence, which clients keep at a fallback
+// tag where there is no referrers API: it may be sent when all that it lists may.
+func (g *gate) admitListed(ctx context.Context, m *Manifest) (Outcome, error) {
+	out := Outcome{Digest: m.digest}
+	if !m.doc.index || len(m.children) == 0 || len(m.children) > maxListedEvidence {
+		return out, nil
+	}
+	for _, d := range m.children {
+		child, err := g.byDigest(ctx, m.repo, d)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !evidenceShaped(child) {
+			return Outcome{Digest: m.digest}, nil
+		}
+		if err != nil {
+			return Outcome{}, err
+		}
+		if out, err = g.admitEvidence(ctx, child); err != nil || !out.Forward() {
+			return Outcome{Digest: m.digest}, err
+		}
+	}
+	out.Digest, out.Via = m.digest, "list of evidence"
+	return out, nil
+}
+
 // evidenceSubject returns the manifest that m is evidence about, found in its
 // checked content, or "" when m is not evidence. Content never changes, so the
 // answer is remembered.
@@ -109,7 +134,7 @@ func (g *gate) evidenceSubject(ctx context.Context, m *Manifest) (digest.Digest,
 			return "", err
 		}
 		about, err := evidenceParser(l.MediaType)(payload)
-		if err != nil {
+		if err != nil || looksLikeArchive(payload) {
 			return "", nil // not that evidence: judged as what it is, a manifest
 		}
 		if i == 0 {
@@ -180,9 +205,41 @@ func (g *gate) evidenceBlob(ctx context.Context, m *Manifest, d ocispec.Descript
 	return b, nil
 }
 
+// evidenceSpelling are the members that readers of evidence act on.
+var evidenceSpelling = newSpelling(
+	[]string{"predicate", "optional", "annotations", "content", "verificationMaterial", "header"},
+	"critical", "type", "image", "docker-manifest-digest", "identity", "docker-reference", "payloadType", "payload", "signatures",
+	"_type", "subject", "name", "uri", "digest", "downloadLocation", "mediaType", "predicateType", "dsseEnvelope",
+	"messageSignature", "messageDigest", "algorithm", "signature", "protected", "targetArtifact", "size")
+
+// looksLikeArchive reports whether a tar reader would take b for an archive, as
+// it would a layer: its first block carries its own checksum (pax(1), "ustar
+// Interchange Format"). Evidence has room for bytes of the publisher's choice, so
+// that an archive can be evidence at the same time, word for word. Compressed
+// archives cannot: their first bytes are fixed.
+func looksLikeArchive(b []byte) bool {
+	const block, sumAt, sumLen = 512, 148, 8
+	if len(b) < block {
+		return false
+	}
+	stated, err := strconv.ParseInt(strings.Trim(string(b[sumAt:sumAt+sumLen]), " \x00"), 8, 64)
+	if err != nil {
+		return false
+	}
+	var unsigned, signed int64 // old writers summed signed bytes
+	for i, c := range b[:block] {
+		if i >= sumAt && i < sumAt+sumLen {
+			c = ' '
+		}
+		unsigned += int64(c)
+		signed += int64(int8(c))
+	}
+	return stated == unsigned || stated == signed
+}
+
 // strictJSON decodes exactly one JSON value without members that v does not have.
 func strictJSON(b []byte, v any) error {
-	if err := unambiguousJSON(b, false); err != nil {
+	if err := unambiguousJSON(b, evidenceSpelling); err != nil {
 		return err
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
@@ -253,15 +310,8 @@ func statementSubjects(b []byte) ([]digest.Digest, error) {
 		PredicateType string          `json:"predicateType"`
 		Predicate     json.RawMessage `json:"predicate"`
 	}
-	// A predicate is the publisher's own document: only the statement's members
-	// are held to their spelling.
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&s); err != nil {
+	if err := strictJSON(b, &s); err != nil {
 		return nil, err
-	}
-	if len(bytes.TrimSpace(b[dec.InputOffset():])) > 0 {
-		return nil, errors.New("bytes after the in-toto statement")
 	}
 	if !strings.HasPrefix(s.Type, "https://in-toto.io/Statement/") || s.PredicateType == "" {
 		return nil, fmt.Errorf("statement of type %q: expected an in-toto statement", shorten(s.Type))

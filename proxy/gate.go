@@ -85,6 +85,16 @@ func (g *gate) admit(ctx context.Context, ref reference.Named, m *Manifest) (Out
 			return out, err
 		}
 	}
+	out, err := g.admitImage(ctx, ref, m)
+	if err == nil && !out.Forward() {
+		if listed, err := g.admitListed(ctx, m); err != nil || listed.Forward() {
+			return listed, err
+		}
+	}
+	return out, err
+}
+
+func (g *gate) admitImage(ctx context.Context, ref reference.Named, m *Manifest) (Outcome, error) {
 	if c, ok := ref.(reference.Canonical); ok {
 		return g.admitDigest(ctx, c, m)
 	}
