@@ -40,14 +40,17 @@ func (h *Handler) getTags(x *exchange) error {
 		Tags []string `json:"tags"`
 	}{x.target.name, []string{}}
 	if query.Get("n") != "0" {
-		page, err := h.opts.Upstream.Tags(x.r.Context(), repo, n, query.Get("last"))
+		from := upstream.TagCursor{N: n, Last: query.Get("last"), Page: query.Get("next_page")}
+		page, err := h.opts.Upstream.Tags(x.r.Context(), repo, from)
 		if err != nil {
 			return notFound(err, codeNameUnknown)
 		}
-		page = paginate(page, n, query.Get("last"))
+		if from.Page == "" {
+			page = paginate(page, n, from.Last)
+		}
 		list.Tags = append(list.Tags, page.Tags...)
 		if page.Next != nil {
-			x.w.Header().Set("Link", fmt.Sprintf(`<%s>; rel="next"`, x.nextTags(page.Next.N, page.Next.Last)))
+			x.w.Header().Set("Link", fmt.Sprintf(`<%s>; rel="next"`, x.nextTags(*page.Next)))
 		}
 	}
 	b, err := json.Marshal(list)
@@ -78,10 +81,15 @@ func paginate(page upstream.TagPage, n int, last string) upstream.TagPage {
 }
 
 // nextTags leads back through the gate, by the name that the client used.
-func (x *exchange) nextTags(n int, last string) string {
-	q := url.Values{"last": {last}}
-	if n > 0 {
-		q.Set("n", strconv.Itoa(n))
+func (x *exchange) nextTags(from upstream.TagCursor) string {
+	q := url.Values{}
+	for name, value := range map[string]string{"last": from.Last, "next_page": from.Page} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if from.N > 0 {
+		q.Set("n", strconv.Itoa(from.N))
 	}
 	if x.target.ns != "" {
 		q.Set("ns", x.target.ns)

@@ -40,7 +40,7 @@ type Upstream interface {
 	Blob(ctx context.Context, ref reference.Canonical) (*upstream.Blob, error)
 	StatBlob(ctx context.Context, ref reference.Canonical) (int64, error)
 	BlobBytes(ctx context.Context, ref reference.Canonical, limit int64) ([]byte, error)
-	Tags(ctx context.Context, repo reference.Named, n int, last string) (upstream.TagPage, error)
+	Tags(ctx context.Context, repo reference.Named, from upstream.TagCursor) (upstream.TagPage, error)
 	Referrers(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, error)
 	Transport(registry string) string
 }

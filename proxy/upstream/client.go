@@ -84,10 +84,13 @@ type TagPage struct {
 	Next *TagCursor // nil at the end
 }
 
-// TagCursor is where the next page starts.
+// TagCursor is where a page starts and how long it is. Its zero value asks for the
+// beginning, as much as the registry likes to give.
 type TagCursor struct {
-	N    int    // page size, 0 when the registry gave none
-	Last string // opaque, as the registry gave it
+	N    int    // page size; 0 leaves it to the registry
+	Last string // tag after which the page starts
+	// Page is Quay's own cursor (next_page), which it wants instead of Last; opaque.
+	Page string
 }
 
 // Client reaches the registries that the configuration allows. Its methods
@@ -113,7 +116,7 @@ type backend interface {
 	blob(ctx context.Context, ref reference.Canonical) (*Blob, error)
 	blobBytes(ctx context.Context, ref reference.Canonical, limit int64) ([]byte, error)
 	stat(ctx context.Context, ref reference.Canonical) (int64, error)
-	tags(ctx context.Context, repo reference.Named, n int, last string) (TagPage, error)
+	tags(ctx context.Context, repo reference.Named, from TagCursor) (TagPage, error)
 	referrers(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, error)
 	signatures(ctx context.Context, ref reference.Canonical) ([][]byte, bool, error)
 	close()
@@ -247,14 +250,13 @@ func (c *Client) StatBlob(ctx context.Context, ref reference.Canonical) (int64, 
 	return s.stat(ctx, ref)
 }
 
-// Tags lists one page of a repository's tags after last. n is the page size
-// wished for; the registry's own when it is not positive.
-func (c *Client) Tags(ctx context.Context, repo reference.Named, n int, last string) (TagPage, error) {
+// Tags lists one page of a repository's tags.
+func (c *Client) Tags(ctx context.Context, repo reference.Named, from TagCursor) (TagPage, error) {
 	s, err := c.at(repo, opName("tags", reference.TrimNamed(repo)))
 	if err != nil {
 		return TagPage{}, err
 	}
-	return s.tags(ctx, reference.TrimNamed(repo), n, last)
+	return s.tags(ctx, reference.TrimNamed(repo), from)
 }
 
 // Referrers lists the manifests whose subject is the one given: by the

@@ -105,7 +105,7 @@ func TestRealRegistry(t *testing.T) {
 	if n, err := c.StatBlob(ctx, config); err != nil || n != 2 {
 		t.Errorf("size of a blob: %d, %v", n, err)
 	}
-	if page, err := c.Tags(ctx, named(t, "r.example/team/app"), 0, ""); err != nil || !slices.Equal(page.Tags, []string{"v1", "v2"}) || page.Next != nil {
+	if page, err := c.Tags(ctx, named(t, "r.example/team/app"), TagCursor{N: 0, Last: ""}); err != nil || !slices.Equal(page.Tags, []string{"v1", "v2"}) || page.Next != nil {
 		t.Errorf("tags: %v, %v", page, err)
 	}
 	refs, err := c.Referrers(ctx, byDigest)
@@ -196,7 +196,7 @@ func TestStatusesBecomeKinds(t *testing.T) {
 		wantKind(t, err, want)
 		_, err = c.StatBlob(t.Context(), ref)
 		wantKind(t, err, want)
-		_, err = c.Tags(t.Context(), ref, 0, "")
+		_, err = c.Tags(t.Context(), ref, TagCursor{N: 0, Last: ""})
 		wantKind(t, err, want)
 		if n := len(srv.requests()); n != 4 {
 			t.Errorf("status %d: %d requests for 4 calls: answers are final", status, n)
@@ -253,9 +253,10 @@ func TestTagPages(t *testing.T) {
 		"no tags":          {body: `{"name":"x","tags":null}`},
 		"relative link":    {body: `{"tags":["a"]}`, link: `</v2/x/tags/list?n=2&last=b%2F1>; rel="next"`, want: &TagCursor{N: 2, Last: "b/1"}},
 		"link elsewhere":   {body: `{"tags":["a"]}`, link: `<http://169.254.169.254/?n=2&last=b>; rel="next"`, want: &TagCursor{N: 2, Last: "b"}},
+		"Quay's cursor":    {body: `{"tags":["a"]}`, link: `</v2/x/tags/list?n=50&next_page=gAAA%3D>; rel="next"`, want: &TagCursor{N: 50, Page: "gAAA="}},
 		"no page size":     {body: `{"tags":["a"]}`, link: `<?last=b>; rel=next`, want: &TagCursor{Last: "b"}},
 		"other relation":   {body: `{"tags":["a"]}`, link: `<?last=b>; rel="prev"`},
-		"no last":          {body: `{"tags":["a"]}`, link: `<?next_page=xyz>; rel="next"`, fails: true, kind: Invalid},
+		"no last":          {body: `{"tags":["a"]}`, link: `<?page=xyz>; rel="next"`, fails: true, kind: Invalid},
 		"bad page size":    {body: `{"tags":["a"]}`, link: `<?last=b&n=many>; rel="next"`, fails: true, kind: Invalid},
 		"negative size":    {body: `{"tags":["a"]}`, link: `<?last=b&n=-1>; rel="next"`, fails: true, kind: Invalid},
 		"endless cursor":   {body: `{"tags":["a"]}`, link: `<?last=` + strings.Repeat("b", 5000) + `>; rel="next"`, fails: true, kind: Invalid},
@@ -273,7 +274,7 @@ func TestTagPages(t *testing.T) {
 				}
 				io.WriteString(w, tt.body)
 			})
-			page, err := open(t, options(srv.URL)).Tags(t.Context(), named(t, "r.example/x"), 2, "a/b&c")
+			page, err := open(t, options(srv.URL)).Tags(t.Context(), named(t, "r.example/x"), TagCursor{N: 2, Last: "a/b&c"})
 			if got := srv.seen[0].URL.RawQuery; got != "last=a%2Fb%26c&n=2" {
 				t.Errorf("query %q", got)
 			}

@@ -122,13 +122,16 @@ func (r *remote) stat(ctx context.Context, ref reference.Canonical) (int64, erro
 	return a.ContentLength, nil
 }
 
-func (r *remote) tags(ctx context.Context, repo reference.Named, n int, last string) (TagPage, error) {
+func (r *remote) tags(ctx context.Context, repo reference.Named, from TagCursor) (TagPage, error) {
 	q := url.Values{}
-	if n > 0 {
-		q.Set("n", strconv.Itoa(n))
+	if from.N > 0 {
+		q.Set("n", strconv.Itoa(from.N))
 	}
-	if last != "" {
-		q.Set("last", last)
+	if from.Last != "" {
+		q.Set("last", from.Last)
+	}
+	if from.Page != "" {
+		q.Set("next_page", from.Page)
 	}
 	a, err := r.do(ctx, call{kind: "tags", op: opName("tags", repo), method: http.MethodGet,
 		path: repoPath(repo, "tags", "list"), query: q, accept: "application/json", repo: repo})
@@ -167,9 +170,9 @@ func (a *answer) nextTags() (*TagCursor, error) {
 	if err != nil {
 		return nil, a.invalid("expected a link to the next page with a query, found a malformed one")
 	}
-	c := &TagCursor{Last: q.Get("last")}
-	if c.Last == "" || len(c.Last) > maxCursor {
-		return nil, a.invalid("expected a link to the next page with last=…, found none or one over %d bytes", maxCursor)
+	c := &TagCursor{Last: q.Get("last"), Page: q.Get("next_page")}
+	if n := len(c.Last) + len(c.Page); n == 0 || n > maxCursor {
+		return nil, a.invalid("expected a link to the next page with last=… or next_page=…, found none or one over %d bytes", maxCursor)
 	}
 	if v := q.Get("n"); v != "" {
 		if c.N, err = strconv.Atoi(v); err != nil || c.N < 0 {

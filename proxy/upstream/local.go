@@ -171,7 +171,7 @@ func (l *local) stat(ctx context.Context, ref reference.Canonical) (int64, error
 	return b.Size, b.Body.Close()
 }
 
-func (l *local) tags(ctx context.Context, repo reference.Named, n int, last string) (TagPage, error) {
+func (l *local) tags(ctx context.Context, repo reference.Named, from TagCursor) (TagPage, error) {
 	var page TagPage
 	err := l.look(ctx, "tags", repo, func(v *view) error {
 		all, err := l.store.tags(v)
@@ -183,8 +183,8 @@ func (l *local) tags(ctx context.Context, repo reference.Named, n int, last stri
 		}
 		slices.Sort(all)
 		all = slices.Compact(all)
-		all = slices.DeleteFunc(all, func(t string) bool { return last != "" && strings.Compare(t, last) <= 0 })
-		if n > 0 && len(all) > n {
+		all = slices.DeleteFunc(all, func(t string) bool { return from.Last != "" && strings.Compare(t, from.Last) <= 0 })
+		if n := from.N; n > 0 && len(all) > n {
 			all = all[:n]
 			page.Next = &TagCursor{N: n, Last: all[n-1]}
 		}

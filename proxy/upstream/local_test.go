@@ -118,11 +118,11 @@ func TestLocalLayouts(t *testing.T) {
 					t.Errorf("by digest: %q, %v", b, err)
 				}
 			}
-			page, err := c.Tags(ctx, named(t, "r.example/team/app"), 0, "")
+			page, err := c.Tags(ctx, named(t, "r.example/team/app"), TagCursor{N: 0, Last: ""})
 			if want := []string{"multi", "sha256-" + hexOf(amd64) + ".sig", "v1"}; err != nil || !slices.Equal(page.Tags, want) || page.Next != nil {
 				t.Errorf("tags %v, %v", page, err)
 			}
-			page, err = c.Tags(ctx, named(t, "r.example/team/app"), 1, "multi")
+			page, err = c.Tags(ctx, named(t, "r.example/team/app"), TagCursor{N: 1, Last: "multi"})
 			if err != nil || len(page.Tags) != 1 || page.Next == nil || *page.Next != (TagCursor{N: 1, Last: page.Tags[0]}) {
 				t.Errorf("second page %v, %v", page, err)
 			}
@@ -165,7 +165,7 @@ func TestLocalRepositoriesAreApart(t *testing.T) {
 				}
 			}
 			for _, repo := range []string{"r.example/none", "r.example/team", "r.example/team/app/v1"} {
-				_, err := c.Tags(ctx, named(t, repo), 0, "")
+				_, err := c.Tags(ctx, named(t, repo), TagCursor{N: 0, Last: ""})
 				wantKind(t, err, NotFound)
 				_, err = c.Blob(ctx, of(t, repo, emptyConfig))
 				wantKind(t, err, NotFound)
