@@ -3,7 +3,14 @@ package proxy_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"strings"
 	"testing"
@@ -256,3 +263,39 @@ func manifestPath(repo string, ref any) string {
 
 // lines joins what a person would read, for messages of tests.
 func lines(all []string) string { return strings.Join(all, "\n\t") }
+
+// cosigner is a sigstore key.
+type cosigner struct {
+	key *ecdsa.PrivateKey
+	t   testing.TB
+}
+
+func newCosigner(t testing.TB) *cosigner {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &cosigner{k, t}
+}
+
+func (c *cosigner) pem() []byte {
+	der, err := x509.MarshalPKIXPublicKey(c.key.Public())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+}
+
+// sign returns the attachment that signs img under ref.
+func (c *cosigner) sign(ref string, img image) image {
+	payload := cosignFor(ref, img.digest)
+	sum := sha256.Sum256(payload)
+	sig, err := ecdsa.SignASN1(rand.Reader, c.key, sum[:])
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	config := []byte(`{"architecture":"","os":"","rootfs":{"type":"layers","diff_ids":[]}}`)
+	layer := with(descriptor(cosignPayload, payload), "annotations", object{"dev.cosignproject.cosign/signature": base64.StdEncoding.EncodeToString(sig)})
+	return fromManifest(object{"schemaVersion": 2, "mediaType": ociManifest, "config": descriptor(ociConfig, config), "layers": list{layer}}, config, payload)
+}
