@@ -26,6 +26,10 @@ type VerdictOptions struct {
 	Observe func(hit bool, took time.Duration, v verify.Verdict, err error)
 }
 
+// maxAsked bounds how often one question is asked of policies that replace one
+// another.
+const maxAsked = 3
+
 // Verdicts is a [verify.Verifier] that remembers the verdicts of another one and
 // asks it once for a key, however many callers wait. A caller that goes away
 // does not end the verification for the others.
@@ -72,8 +76,20 @@ func NewVerdicts(next verify.Verifier, opts VerdictOptions) (*Verdicts, error) {
 func (c *Verdicts) Revision() string { return c.next.Revision() }
 
 // Verify answers from memory or asks the verifier behind. Errors are passed on
-// and never remembered.
+// and never remembered. A verdict of a policy that is no longer in force when it is
+// there is asked for again: a verification may take its time.
 func (c *Verdicts) Verify(ctx context.Context, s verify.Subject) (verify.Verdict, error) {
+	for range maxAsked {
+		v, err := c.verdict(ctx, s)
+		if err != nil || v.Revision == c.next.Revision() {
+			return v, err
+		}
+	}
+	return verify.Verdict{}, errors.New("the policy changed while the image was judged")
+}
+
+// verdict returns a verdict that was right when it was made.
+func (c *Verdicts) verdict(ctx context.Context, s verify.Subject) (verify.Verdict, error) {
 	key, err := keyOf(s, c.next.Revision())
 	if err != nil {
 		return verify.Verdict{}, err

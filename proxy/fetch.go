@@ -97,6 +97,10 @@ func (f *fetcher) fetch(ctx context.Context, ref reference.Named) (*Manifest, er
 		if m, err := f.unmoved(ctx, t); m != nil || err != nil {
 			return m, err
 		}
+	} else if c, ok := ref.(reference.Canonical); ok {
+		if m, ok := f.content.Get(repo.Name(), c.Digest()); ok {
+			return m, nil // came while this request was on its way here
+		}
 	}
 	got, err := f.upstream.Manifest(ctx, ref)
 	if err != nil {
