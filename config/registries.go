@@ -180,7 +180,7 @@ func (v *validator) endpoint(at, endpoint string) {
 		v.fault(at, "holds a query or fragment", "end it after the path")
 	case !goodPath(u.EscapedPath()):
 		v.fault(at, "holds a path that is not made of path elements of repositories",
-			"write a path like /hub-mirror in lower case, or none; the /v2/ of the registry API is added to the host")
+			"write a path like /hub-mirror in lower case, or none; the /v2/ of the registry API is added to it")
 	}
 }
 
@@ -198,8 +198,8 @@ func goodPath(path string) bool {
 	return true
 }
 
-// reportOnly checks that each item could be a scope of the policy. Whether the
-// policy has it is checked where the policy is loaded.
+// reportOnly checks that each item could be a scope of the policy. It need not be
+// one that the policy has: it may be a part of a broader one.
 func (v *validator) reportOnly() {
 	seen := map[string]bool{}
 	for i, scope := range v.c.ReportOnly {

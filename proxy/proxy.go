@@ -172,6 +172,7 @@ func (h *Handler) dispatch(x *exchange) error {
 	switch x.r.Method {
 	case http.MethodGet, http.MethodHead:
 	default:
+		x.route = "write"
 		return errUnsupported(x.r.Method)
 	}
 	if err := plainPath(x.r); err != nil {

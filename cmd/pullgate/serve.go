@@ -82,7 +82,7 @@ func newGate(cfg *config.Config, policy *verify.Policy, logger *slog.Logger, rec
 	g := &gate{cfg: cfg, logger: logger, registry: prometheus.NewRegistry()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
-	if g.metrics, err = admin.NewMetrics(g.registry, cfg.Registries()); err != nil {
+	if g.metrics, err = admin.NewMetrics(g.registry, append(cfg.Registries(), upstream.SignatureServers)); err != nil {
 		return nil, err
 	}
 	options := upstream.Options{

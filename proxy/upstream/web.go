@@ -12,6 +12,10 @@ import (
 // maxSites bounds how many signature servers are kept open.
 const maxSites = 64
 
+// SignatureServers is the name of all signature servers together towards
+// [Options].Observe.
+const SignatureServers = "signatures"
+
 // Web fetches files from signature servers (containers-registries.d(5),
 // "lookaside"). It never sends credentials other than those that the operator
 // wrote into the URL itself, and those to that URL's host alone. Use [NewWeb].
@@ -66,7 +70,7 @@ func (w *Web) site(u *url.URL) (*remote, error) {
 	if s := w.sites[key]; s != nil {
 		return s, nil
 	}
-	s, err := newRemote(w.opt, u.Host, "signatures", key, false)
+	s, err := newRemote(w.opt, u.Host, SignatureServers, key, false)
 	if err != nil {
 		return nil, err
 	}
