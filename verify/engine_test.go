@@ -103,6 +103,7 @@ func TestSigstoreStories(t *testing.T) {
 	ours, other, rsa := newSigstoreKey(t), newSigstoreKey(t), newSigstoreRSA(t, 2048)
 	tampered := ours.sign(repo, theManifest)
 	tampered.Payload = cosignPayload(repo, digest.FromBytes(otherManifest))
+	huge := ours.signPayload(append(cosignPayload(repo, digest.FromBytes(theManifest)), bytes.Repeat([]byte(" "), maxPayload)...))
 	relabelled := ours.sign(repo, theManifest)
 	relabelled.Annotations = map[string]string{}
 	for name, c := range map[string]struct {
@@ -121,6 +122,7 @@ func TestSigstoreStories(t *testing.T) {
 		"another manifest":    {[]*discover.Sigstore{ours.sign(repo, otherManifest)}, matchRepository, "signature is for digest"},
 		"tampered":            {[]*discover.Sigstore{tampered}, matchRepository, "does not trust, or altered"},
 		"without a signature": {[]*discover.Sigstore{relabelled}, matchRepository, "malformed signature: no base64"},
+		"oversize payload":    {[]*discover.Sigstore{huge}, matchRepository, "malformed signature: its payload is larger"},
 		"not a payload":       {[]*discover.Sigstore{{MIMEType: discover.SimpleSigningMIMEType, Payload: []byte("x")}}, matchRepository, "malformed signature: its payload"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -381,7 +381,12 @@ func (k *sigstoreKeyPair) pem() []byte {
 // sign makes an attachment for a manifest under a reference.
 func (k *sigstoreKeyPair) sign(ref string, manifest []byte) *discover.Sigstore {
 	k.t.Helper()
-	payload := cosignPayload(ref, digest.FromBytes(manifest))
+	return k.signPayload(cosignPayload(ref, digest.FromBytes(manifest)))
+}
+
+// signPayload makes an attachment for any payload.
+func (k *sigstoreKeyPair) signPayload(payload []byte) *discover.Sigstore {
+	k.t.Helper()
 	sum := sha256.Sum256(payload)
 	sig, err := k.Sign(rand.Reader, sum[:], crypto.SHA256)
 	if err != nil {

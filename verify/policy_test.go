@@ -176,18 +176,19 @@ func TestRevisionCoversEverythingThatDecides(t *testing.T) {
 		}
 		return p.Revision()
 	}
-	base := revision(byPath, string(a.public()), "", false)
+	place := func(host string) string { return "default-docker: {lookaside: 'https://" + host + "/'}" }
+	base := revision(byPath, string(a.public()), place("a"), false)
 	if len(base) != 64 {
 		t.Errorf("expected a SHA-256, found %q", base)
 	}
-	if again := revision("\n"+byPath+"\n", string(a.public()), "# nothing\n", false); again != base {
+	if again := revision("\n"+byPath+"\n", string(a.public()), "# nothing\n"+place("a"), false); again != base {
 		t.Error("white space changes the revision")
 	}
 	for what, other := range map[string]string{
-		"key bytes":    revision(byPath, string(b.public()), "", false),
-		"policy":       revision(rejectAll, string(a.public()), "", false),
-		"registries.d": revision(byPath, string(a.public()), "default-docker: {lookaside: 'https://x/'}", false),
-		"weak":         revision(byPath, string(a.public()), "", true),
+		"key bytes":    revision(byPath, string(b.public()), place("a"), false),
+		"policy":       revision(rejectAll, string(a.public()), place("a"), false),
+		"registries.d": revision(byPath, string(a.public()), place("b"), false),
+		"weak":         revision(byPath, string(a.public()), place("a"), true),
 	} {
 		if other == base {
 			t.Errorf("%s: the revision stays the same", what)

@@ -371,7 +371,13 @@ func TestAttachments(t *testing.T) {
 		"an index": {func(_ *testing.T, r *registry) {
 			r.manifest = []byte(`{"schemaVersion":2,"mediaType":"` + imgspec.MediaTypeImageIndex + `","manifests":[]}`)
 		}, 0, true},
-		"huge":     {func(_ *testing.T, r *registry) { r.manifest = make([]byte, maxManifestBytes+1) }, 0, true},
+		"huge": {func(t *testing.T, r *registry) {
+			attachment(t, r, some, nil)
+			r.manifest = append(r.manifest, bytes.Repeat([]byte(" "), maxManifestBytes)...)
+		}, 0, true},
+		"another media type": {func(t *testing.T, r *registry) {
+			attachment(t, r, some, func(m *imgspec.Manifest) { m.MediaType = "application/vnd.docker.distribution.manifest.v2+json" })
+		}, 0, true},
 		"too many": {func(t *testing.T, r *registry) { attachment(t, r, many, nil) }, 0, true},
 		"blob is gone": {func(t *testing.T, r *registry) {
 			attachment(t, r, some, nil)
