@@ -26,6 +26,7 @@ func (h *Handler) getTags(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	x.about("tags", repo)
 	query := x.r.URL.Query()
 	n := 0
 	if s := query.Get("n"); s != "" {
