@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -222,9 +221,14 @@ func looksLikeArchive(b []byte) bool {
 	if len(b) < block {
 		return false
 	}
-	stated, err := strconv.ParseInt(strings.Trim(string(b[sumAt:sumAt+sumLen]), " \x00"), 8, 64)
-	if err != nil {
-		return false
+	// Readers differ in what they let stand around the digits.
+	digits := bytes.TrimLeft(b[sumAt:sumAt+sumLen], " \x00")
+	var stated int64
+	for _, c := range digits {
+		if c < '0' || c > '7' {
+			break
+		}
+		stated = stated<<3 | int64(c-'0')
 	}
 	var unsigned, signed int64 // old writers summed signed bytes
 	for i, c := range b[:block] {
