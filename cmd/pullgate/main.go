@@ -19,6 +19,11 @@ import (
 )
 
 func main() {
+	if os.Getenv("HOME") == "" {
+		// containers/image asks for a home directory when it reads an auth file that
+		// is named explicitly too; a container from scratch has no passwd to find one.
+		_ = os.Setenv("HOME", "/")
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
