@@ -268,7 +268,7 @@ func TestWrongBlobsNeverArriveComplete(t *testing.T) {
 		"cut at once":                       func(b []byte) http.HandlerFunc { return cut(nil, len(b)) },
 		"an error page":                     func([]byte) http.HandlerFunc { return bytesOf([]byte("<html>not found</html>")) },
 		"nothing":                           func([]byte) http.HandlerFunc { return bytesOf(nil) },
-		"a redirect to nowhere":             func([]byte) http.HandlerFunc { return http.RedirectHandler("http://127.0.0.1:1/x", 307).ServeHTTP },
+		"a redirect to nowhere":             func([]byte) http.HandlerFunc { return http.RedirectHandler("http://127.0.0.1:1/x", http.StatusTemporaryRedirect).ServeHTTP },
 		"a part of it that was not asked":   func(b []byte) http.HandlerFunc { return status(206) },
 		"compressed":                        func(b []byte) http.HandlerFunc { return encoded(b) },
 	}

@@ -30,14 +30,14 @@ func (d *deadlines) at(t time.Time) error {
 
 func TestTheLastChunkIsHeldBackUntilTheDigestIsKnown(t *testing.T) {
 	const c = blobChunk
-	for _, size := range []int{0, 1, 2, c - 1, c, c + 1, 2*c - 1, 2 * c, 2*c + 1, 5*c + 7} {
+	for _, size := range []int{0, 1, 2, c - 1, c, c + 1, 2 * c, 2*c + 7} {
 		blob := patterned(size)
 		wrong := bytes.Clone(blob)
 		if size > 0 {
 			wrong[size-1] ^= 0x80
 		}
 		spans := []byteRange{{0, int64(size) - 1, false}}
-		for _, s := range [][2]int{{0, 0}, {0, size / 2}, {size / 2, size - 1}, {size - 1, size - 1}, {c - 1, c}, {c, c}, {1, size - 2}} {
+		for _, s := range [][2]int{{0, 0}, {size / 2, size - 1}, {size - 1, size - 1}, {c - 1, c}, {c, c}, {1, size - 2}} {
 			if s[0] >= 0 && s[0] <= s[1] && s[1] < size {
 				spans = append(spans, byteRange{int64(s[0]), int64(s[1]), true})
 			}

@@ -147,14 +147,18 @@ func TestIndexesThatAreNotAllowedThemselves(t *testing.T) {
 	}
 }
 
+// Attestations alone are no image, but a list of evidence (rule 6), as clients
+// keep it at fallback tags.
 func TestAttestationsAloneAreNoImage(t *testing.T) {
 	w := newWorld(t)
 	img := w.signed(imageOf("signed"), "v1")
-	index := w.unsigned(indexOf(evidenceManifest(inToto, statementFor(img.digest))), "v2")
-	w.wantDenied(manifestPath(app, "v2"))
-	w.wantDenied(manifestPath(app, index.digest))
 	first := evidenceManifest(inToto, statementFor(img.digest))
-	w.unsigned(indexOf(first, evidenceManifest(inToto, statementFor(first.digest)), evidenceManifest(inToto, statementFor(first.digest))), "v3")
+	index := w.unsigned(indexOf(first), "v2")
+	w.wantManifest(manifestPath(app, "v2"), index)
+	if r := w.recordOf(w.get(manifestPath(app, "v2"))); lines(r.Reasons) != "list of evidence" {
+		t.Errorf("audit record %+v", r)
+	}
+	w.unsigned(indexOf(first, evidenceManifest(inToto, statementFor(first.digest))), "v3")
 	w.wantDenied(manifestPath(app, "v3"))
 }
 

@@ -42,9 +42,9 @@ func TestASignatureServerInTroubleDecidesNothing(t *testing.T) {
 		"a slow answer":           slowly(sig, 300*time.Millisecond),
 		"an endless answer":       http.HandlerFunc(endless).ServeHTTP,
 		"too large":               bytesOf(append(bytes.Clone(sig), make([]byte, discover.MaxSignatureBytes)...)),
-		"a loop":                  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 302) },
-		"a redirect to metadata":  http.RedirectHandler("http://169.254.169.254/latest", 302).ServeHTTP,
-		"a redirect to a file":    http.RedirectHandler("file:///etc/passwd", 302).ServeHTTP,
+		"a loop":                  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
+		"a redirect to metadata":  http.RedirectHandler("http://169.254.169.254/latest", http.StatusFound).ServeHTTP,
+		"a redirect to a file":    http.RedirectHandler("file:///etc/passwd", http.StatusFound).ServeHTTP,
 	}
 	for name, trouble := range troubles {
 		t.Run(name, func(t *testing.T) {
@@ -114,9 +114,9 @@ func TestARegistryInTroubleDecidesNothing(t *testing.T) {
 		"204":             {status(204), 502, "UNKNOWN", "denied"},
 		"HTML":            {html, 502, "UNKNOWN", "denied"},
 		"compressed":      {encoded(good.manifest), 502, "UNKNOWN", "denied"},
-		"loop":            {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 307) }, 502, "UNKNOWN", "inconclusive"},
-		"off to metadata": {http.RedirectHandler("http://169.254.169.254/latest/meta-data", 307).ServeHTTP, 502, "UNKNOWN", "inconclusive"},
-		"off to a file":   {http.RedirectHandler("file:///etc/passwd", 307).ServeHTTP, 502, "UNKNOWN", "inconclusive"},
+		"loop":            {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect) }, 502, "UNKNOWN", "inconclusive"},
+		"off to metadata": {http.RedirectHandler("http://169.254.169.254/latest/meta-data", http.StatusTemporaryRedirect).ServeHTTP, 502, "UNKNOWN", "inconclusive"},
+		"off to a file":   {http.RedirectHandler("file:///etc/passwd", http.StatusTemporaryRedirect).ServeHTTP, 502, "UNKNOWN", "inconclusive"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

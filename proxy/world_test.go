@@ -245,12 +245,6 @@ func (j *judge) set(revision string) {
 	j.revision = revision
 }
 
-func (j *judge) count() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return len(j.asked)
-}
-
 // allowing is the verdict of a policy that is content.
 func allowing() verify.Verdict {
 	return verify.Verdict{Decision: verify.Allowed, Scope: "test", Requirements: []verify.Result{{Type: "test", Allowed: true}}}
