@@ -111,7 +111,7 @@ func (i image) layer() digest.Digest  { return digest.FromBytes(i.blobs[1]) }
 
 // entry is how an index lists the image.
 func (i image) entry() object {
-	return with(descriptor(ociManifest, i.manifest), "digest", i.digest.String())
+	return object{"mediaType": ociManifest, "digest": i.digest.String(), "size": len(i.manifest)}
 }
 
 // indexOf is an index of images.

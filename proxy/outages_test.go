@@ -114,7 +114,9 @@ func TestARegistryInTroubleDecidesNothing(t *testing.T) {
 		"204":             {status(204), 502, "UNKNOWN", "denied"},
 		"HTML":            {html, 502, "UNKNOWN", "denied"},
 		"compressed":      {encoded(good.manifest), 502, "UNKNOWN", "denied"},
-		"loop":            {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect) }, 502, "UNKNOWN", "inconclusive"},
+		"loop": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+		}, 502, "UNKNOWN", "inconclusive"},
 		"off to metadata": {http.RedirectHandler("http://169.254.169.254/latest/meta-data", http.StatusTemporaryRedirect).ServeHTTP, 502, "UNKNOWN", "inconclusive"},
 		"off to a file":   {http.RedirectHandler("file:///etc/passwd", http.StatusTemporaryRedirect).ServeHTTP, 502, "UNKNOWN", "inconclusive"},
 	}
