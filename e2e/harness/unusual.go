@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
-	"os"
 	"path/filepath"
 	"testing"
 )
@@ -28,17 +27,18 @@ func (g *GPG) OldKey(t testing.TB) *Key {
 	return &Key{Fingerprint: createdKey(t, status), Kind: then, ring: g}
 }
 
-// Revoke revokes the key with the certificate that gpg made along with it. What
-// is exported afterwards says so; the key signs no more.
-func (k *Key) Revoke(t testing.TB) {
+// RevokedPublic returns the public key with the revocation that gpg made along
+// with the key, as others have it after that was published. Here the key goes on
+// signing, as a thief's copy does.
+func (k *Key) RevokedPublic(t testing.TB) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(k.ring.Home, "openpgp-revocs.d", k.Fingerprint+".rev"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := readFile(t, filepath.Join(k.ring.Home, "openpgp-revocs.d", k.Fingerprint+".rev"))
 	// gpg guards the armor with a colon against accidents.
 	b = bytes.Replace(b, []byte(":-----BEGIN"), []byte("-----BEGIN"), 1)
-	k.ring.run(t, KeyKind{}, b, "--import")
+	others := NewGPG(t)
+	others.run(t, KeyKind{}, k.Public(t), "--import")
+	others.run(t, KeyKind{}, b, "--import")
+	return []byte(others.run(t, KeyKind{}, nil, "--export", k.Fingerprint))
 }
 
 // Armored returns the public key as text.
