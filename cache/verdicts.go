@@ -140,9 +140,16 @@ func (c *Verdicts) ask(ctx context.Context, key verdictKey, s verify.Subject) (v
 	// remembered is filed under the policy that judged.
 	key.revision = v.Revision
 	if until, keep := c.until(v); keep {
-		c.cache.put(key, v, until)
+		c.cache.put(key, remembered(v), until)
 	}
 	return v, nil
+}
+
+// remembered is what is kept of a verdict: how it came about, without the
+// inventory of all signatures, which anybody can make long.
+func remembered(v verify.Verdict) verify.Verdict {
+	v.Signatures, v.Looked = nil, nil
+	return v
 }
 
 // until says how long a verdict may be kept.

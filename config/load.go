@@ -39,6 +39,9 @@ const (
 // empty key stands for all values that nobody set.
 type origins map[string]origin
 
+// has reports whether somebody set the key.
+func (o origins) has(key string) bool { _, ok := o[key]; return ok }
+
 // fault places a fault at the origin of a key: its own, or else that of what it
 // is part of.
 func (o origins) fault(key, problem, fix string) Fault {

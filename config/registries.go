@@ -107,7 +107,11 @@ func (v *validator) defaultRegistry() {
 		return
 	}
 	if _, served := c.Upstream(c.DefaultRegistry); !served {
-		v.fault("default_registry", fmt.Sprintf("%s is not among the upstreams", quote(c.DefaultRegistry)),
+		problem := fmt.Sprintf("%s is not among the upstreams", quote(c.DefaultRegistry))
+		if c.DefaultRegistry == dockerHub && !c.origins.has("default_registry") {
+			problem = "is not set, and its default, docker.io, is not among the upstreams"
+		}
+		v.fault("default_registry", problem,
 			"list it there, or name one that is: "+strings.Join(upstreamNames(c.Upstreams), ", "))
 	}
 }
@@ -115,7 +119,9 @@ func (v *validator) defaultRegistry() {
 func upstreamNames(us []Upstream) []string {
 	var names []string
 	for _, u := range us {
-		names = append(names, shorten(u.Registry))
+		if name := shorten(u.Registry); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
 	return names
 }

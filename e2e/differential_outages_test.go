@@ -29,8 +29,8 @@ func whereCases(g *diffGenerator) {
 func outageCases(g *diffGenerator) {
 	for _, fault := range slices.Sorted(maps.Keys(diffFaults)) {
 		f := diffFaults[fault]
-		g.add(diffCase{fault: fault, unread: !f.harmless, differs: map[string]string{"typed page": "a signature called HTML"}[fault]})
-		if !f.slow && fault != "typed page" && g.in(1, 2) {
+		g.add(diffCase{fault: fault, unread: !f.harmless})
+		if !f.slow && g.in(1, 2) {
 			list := g.oneOf("accept", "and reject", "two", "and accept")
 			g.add(diffCase{fault: fault, ref: "image-digest", list: list, state: "bad, good", unread: !f.harmless && diffLists[list].asks})
 		}

@@ -165,7 +165,7 @@ var diffFaults = map[string]diffFault{
 	"typed page": {at: "signature-1", answer: func(w http.ResponseWriter, _ *http.Request, b []byte) {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = w.Write(b)
-	}},
+	}, harmless: true},
 	"typed text": {at: "signature-1", answer: func(w http.ResponseWriter, _ *http.Request, b []byte) {
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = w.Write(b)

@@ -42,8 +42,6 @@ var diffExceptions = map[string]diffException{
 		"GnuPG's binding in skopeo refuses messages with two signatures; a trusted one of them covers the whole content"},
 	"bytes after the message": {harness.Denied, harness.Allowed, harness.Allowed,
 		"GnuPG refuses what follows the message, OpenPGP in Go never reads it: nothing in it counts"},
-	"a signature called HTML": {harness.Allowed, harness.Allowed, harness.Inconclusive,
-		"a server that calls signatures text/html is taken for one that answers everything with a page"},
 	"an attachment that no requirement asks for": {harness.Denied, harness.Denied, harness.Allowed,
 		"the oracles read attachments wherever registries.d says so, the gate when a requirement could use one"},
 	"a broken key in another scope": {harness.Allowed, harness.Allowed, diffUnusableAnswer,

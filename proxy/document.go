@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -28,7 +29,8 @@ const (
 const (
 	maxIndexEntries    = 1000
 	maxManifestLayers  = 10000
-	maxManifestNesting = 64 // of JSON values; real manifests have fewer than ten
+	maxManifestNesting = 64      // of JSON values; real manifests have fewer than ten
+	maxManifestValues  = 200_000 // JSON values of all kinds
 )
 
 // document is what the gate reads of a manifest's bytes. It is derived from the
@@ -42,6 +44,7 @@ type document struct {
 	blobs        []ocispec.Descriptor // everything a client may fetch as a blob, config included
 	subject      *ocispec.Descriptor
 	artifactType string
+	lazy         bool // layers are marked for formats that are read in parts
 }
 
 // rawDocument is the union of all manifest kinds. Pointers tell absent from
@@ -82,7 +85,38 @@ func parseDocument(b []byte) (*document, error) {
 			return nil, err
 		}
 	}
-	return d, d.validate()
+	if err := d.validate(); err != nil {
+		return nil, err
+	}
+	d.slim()
+	return d, nil
+}
+
+// lazyFormats begin the annotations by which clients read a layer in parts, from
+// places that the annotations name.
+var lazyFormats = []string{"io.github.containers.zstd-chunked", "containerd.io/snapshot/", "io.containers.estargz", "com.amazon.soci", "nydus"}
+
+// slim drops what is not asked about a manifest once it is read: documents are
+// kept in memory, and text has no other bound than the manifest's size.
+func (d *document) slim() {
+	for _, list := range [][]ocispec.Descriptor{d.children, d.blobs} {
+		for i := range list {
+			c := &list[i]
+			for k := range c.Annotations {
+				d.lazy = d.lazy || slices.ContainsFunc(lazyFormats, func(f string) bool { return strings.Contains(k, f) })
+			}
+			c.Annotations, c.URLs, c.Data = nil, nil, nil
+			if p := c.Platform; p != nil {
+				c.Platform = &ocispec.Platform{OS: p.OS, Architecture: p.Architecture}
+			}
+		}
+	}
+	if d.config != nil {
+		d.config = &d.blobs[0]
+	}
+	if d.subject != nil {
+		d.subject = &ocispec.Descriptor{MediaType: d.subject.MediaType, Digest: d.subject.Digest, Size: d.subject.Size}
+	}
 }
 
 func (raw *rawDocument) document() (*document, error) {
@@ -327,7 +361,8 @@ func unambiguousJSON(b []byte, names *spelling) error {
 	if err != nil || tok != json.Delim('{') {
 		return errors.New("not a manifest: expected a JSON object")
 	}
-	if err := walkObject(dec, 1, names); err != nil {
+	w := &walker{dec: dec, left: maxManifestValues}
+	if err := w.object(1, names); err != nil {
 		return err
 	}
 	if dec.More() {
@@ -339,13 +374,20 @@ func unambiguousJSON(b []byte, names *spelling) error {
 	return nil
 }
 
-func walkObject(dec *json.Decoder, depth int, names *spelling) error {
+// walker reads JSON token by token, so that what is refused was never built in
+// memory.
+type walker struct {
+	dec  *json.Decoder
+	left int // values that may still come
+}
+
+func (w *walker) object(depth int, names *spelling) error {
 	if depth > maxManifestNesting {
 		return fmt.Errorf("nested deeper than %d", maxManifestNesting)
 	}
 	seen := map[string]bool{}
-	for dec.More() {
-		tok, err := dec.Token()
+	for w.dec.More() {
+		tok, err := w.dec.Token()
 		if err != nil {
 			return fmt.Errorf("not a manifest: %w", err)
 		}
@@ -363,33 +405,43 @@ func walkObject(dec *json.Decoder, depth int, names *spelling) error {
 				within = nil
 			}
 		}
-		if err := walkValue(dec, depth, within); err != nil {
+		if err := w.value(depth, within); err != nil {
 			return err
 		}
 	}
-	_, err := dec.Token()
+	_, err := w.dec.Token()
 	return err
 }
 
-func walkValue(dec *json.Decoder, depth int, names *spelling) error {
-	tok, err := dec.Token()
+func (w *walker) array(depth int, names *spelling) error {
+	if depth > maxManifestNesting {
+		return fmt.Errorf("nested deeper than %d", maxManifestNesting)
+	}
+	for n := 0; w.dec.More(); n++ {
+		if n >= maxManifestLayers {
+			return fmt.Errorf("a list of more than %d entries", maxManifestLayers)
+		}
+		if err := w.value(depth+1, names); err != nil {
+			return err
+		}
+	}
+	_, err := w.dec.Token()
+	return err
+}
+
+func (w *walker) value(depth int, names *spelling) error {
+	if w.left--; w.left < 0 {
+		return fmt.Errorf("more than %d values", maxManifestValues)
+	}
+	tok, err := w.dec.Token()
 	if err != nil {
 		return fmt.Errorf("not a manifest: %w", err)
 	}
 	switch tok {
 	case json.Delim('{'):
-		return walkObject(dec, depth+1, names)
+		return w.object(depth+1, names)
 	case json.Delim('['):
-		if depth > maxManifestNesting {
-			return fmt.Errorf("nested deeper than %d", maxManifestNesting)
-		}
-		for dec.More() {
-			if err := walkValue(dec, depth+1, names); err != nil {
-				return err
-			}
-		}
-		_, err := dec.Token()
-		return err
+		return w.array(depth, names)
 	}
 	return nil
 }

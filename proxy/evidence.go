@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/base64"
@@ -23,6 +24,9 @@ const (
 	maxEvidenceBlobs  = 127
 	maxEvidenceConfig = 64 << 10
 	maxListedEvidence = 64
+	maxSignatureBlob  = 256 << 10 // of one that holds no statement
+	maxManifestClaims = 16 << 20  // bytes that one manifest of evidence lists
+	maxIndexEvidence  = 16 << 20  // bytes of evidence looked at for one index
 )
 
 // evidenceParsers reads a payload of each media type that evidence comes in and
@@ -44,11 +48,22 @@ func evidenceParser(mediaType string) func([]byte) ([]digest.Digest, error) {
 	return evidenceParsers[base]
 }
 
+// evidenceLimit is how large a blob of evidence may be: a signature over a digest
+// is small, a statement may hold a whole bill of materials.
+func evidenceLimit(mediaType string) int64 {
+	base, _, _ := strings.Cut(mediaType, ";")
+	switch base {
+	case "application/vnd.dev.cosign.simplesigning.v1+json", "application/jose+json", "application/cose":
+		return maxSignatureBlob
+	}
+	return maxEvidenceBlob
+}
+
 // evidenceShaped reports whether a manifest says that all it holds is evidence.
 // It says nothing about its content.
 func evidenceShaped(m *Manifest) bool {
 	layers := evidenceLayers(m)
-	if m.doc.index || len(layers) == 0 || len(layers) > maxEvidenceBlobs {
+	if m.doc.index || m.doc.lazy || len(layers) == 0 || len(layers) > maxEvidenceBlobs || evidenceSize(m) > maxManifestClaims {
 		return false
 	}
 	for _, l := range layers {
@@ -57,6 +72,18 @@ func evidenceShaped(m *Manifest) bool {
 		}
 	}
 	return true
+}
+
+// evidenceSize is the sum of what m says that its blobs have. No more than that
+// is read of any of them.
+func evidenceSize(m *Manifest) (sum int64) {
+	for _, b := range m.doc.blobs {
+		if b.Size > maxManifestClaims {
+			return maxManifestClaims + 1
+		}
+		sum += b.Size
+	}
+	return sum
 }
 
 func evidenceLayers(m *Manifest) []ocispec.Descriptor {
@@ -97,14 +124,23 @@ func (g *gate) admitListed(ctx context.Context, m *Manifest) (Outcome, error) {
 	if !m.doc.index || len(m.children) == 0 || len(m.children) > maxListedEvidence {
 		return out, nil
 	}
+	var listed []*Manifest
+	budget := int64(maxIndexEvidence)
 	for _, d := range m.children {
 		child, err := g.byDigest(ctx, m.repo, d)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !evidenceShaped(child) {
-			return Outcome{Digest: m.digest}, nil
+		if errors.Is(err, fs.ErrNotExist) {
+			return out, nil
 		}
 		if err != nil {
 			return Outcome{}, err
 		}
+		if budget -= evidenceSize(child); budget < 0 || !evidenceShaped(child) {
+			return out, nil
+		}
+		listed = append(listed, child)
+	}
+	for _, child := range listed {
+		var err error
 		if out, err = g.admitEvidence(ctx, child); err != nil || !out.Forward() {
 			return Outcome{Digest: m.digest}, err
 		}
@@ -128,7 +164,7 @@ func (g *gate) evidenceSubject(ctx context.Context, m *Manifest) (digest.Digest,
 	}
 	var common []digest.Digest
 	for i, l := range evidenceLayers(m) {
-		payload, err := g.evidenceBlob(ctx, m, l, maxEvidenceBlob)
+		payload, err := g.evidenceBlob(ctx, m, l, evidenceLimit(l.MediaType))
 		if err != nil || payload == nil {
 			return "", err
 		}
@@ -170,15 +206,27 @@ func (g *gate) chooseSubject(m *Manifest, about []digest.Digest) digest.Digest {
 }
 
 // harmlessConfig checks that the config of an evidence manifest is one small JSON
-// object.
+// object that no client would run: cosign and BuildKit write image configs for no
+// platform, with nothing to execute.
 func (g *gate) harmlessConfig(ctx context.Context, m *Manifest) (bool, error) {
 	b, err := g.evidenceBlob(ctx, m, *m.doc.config, maxEvidenceConfig)
 	if err != nil || b == nil {
 		return false, err
 	}
-	var object map[string]json.RawMessage
-	return json.Unmarshal(b, &object) == nil && object != nil && !looksLikeManifest(b), nil
+	var config struct {
+		Architecture string                     `json:"architecture"`
+		OS           string                     `json:"os"`
+		Config       map[string]json.RawMessage `json:"config"`
+	}
+	if unambiguousJSON(b, configSpelling) != nil || json.Unmarshal(b, &config) != nil || looksLikeManifest(b) {
+		return false, nil
+	}
+	nowhere := func(s string) bool { return s == "" || s == "unknown" }
+	return nowhere(config.Architecture) && nowhere(config.OS) && len(config.Config) == 0, nil
 }
+
+// configSpelling are the members of an image config that say what runs where.
+var configSpelling = newSpelling([]string{"history", "rootfs"}, "architecture", "os", "config")
 
 // evidenceBlob returns a blob of m, or nil when it is too large to be evidence or
 // does not exist.
@@ -186,7 +234,11 @@ func (g *gate) evidenceBlob(ctx context.Context, m *Manifest, d ocispec.Descript
 	if d.Size > limit {
 		return nil, nil
 	}
+	limit = d.Size // what it says is what was counted
 	if b, ok := g.blobs.Get(m.repo.Name(), d.Digest); ok {
+		if int64(len(b)) > limit {
+			return nil, nil
+		}
 		return b, nil
 	}
 	ref, err := reference.WithDigest(reference.TrimNamed(m.repo), d.Digest)
@@ -211,24 +263,28 @@ var evidenceSpelling = newSpelling(
 	"_type", "subject", "name", "uri", "digest", "downloadLocation", "mediaType", "predicateType", "dsseEnvelope",
 	"messageSignature", "messageDigest", "algorithm", "signature", "protected", "targetArtifact", "size")
 
-// looksLikeArchive reports whether a tar reader would take b for an archive, as
-// it would a layer: its first block carries its own checksum (pax(1), "ustar
-// Interchange Format"). Evidence has room for bytes of the publisher's choice, so
-// that an archive can be evidence at the same time, word for word. Compressed
-// archives cannot: their first bytes are fixed.
+// looksLikeArchive reports whether some reader of layers would take b for one.
+// Evidence has room for bytes of the publisher's choice, so that an archive can be
+// evidence at the same time, word for word.
+//
+// A tar archive begins with a block that carries its own checksum (pax(1), "ustar
+// Interchange Format"); readers differ in what they make of the digits, so every
+// reading counts, and that of Go, which clients use, is asked itself. Compressed
+// archives begin with fixed bytes that no evidence begins with, but the formats that
+// are read in parts begin at their end.
 func looksLikeArchive(b []byte) bool {
-	const block, sumAt, sumLen = 512, 148, 8
+	const block, sumAt, sumLen, tail = 512, 148, 8, 512
+	end := b[max(len(b)-tail, 0):]
+	for _, magic := range []string{"\x1f\x8b\x08", "\x28\xb5\x2f\xfd", "\x50\x2a\x4d\x18"} { // gzip, zstd, zstd's skippable frame
+		if bytes.Contains(end, []byte(magic)) {
+			return true
+		}
+	}
 	if len(b) < block {
 		return false
 	}
-	// Readers differ in what they let stand around the digits.
-	digits := bytes.TrimLeft(b[sumAt:sumAt+sumLen], " \x00")
-	var stated int64
-	for _, c := range digits {
-		if c < '0' || c > '7' {
-			break
-		}
-		stated = stated<<3 | int64(c-'0')
+	if _, err := tar.NewReader(bytes.NewReader(b)).Next(); err == nil {
+		return true
 	}
 	var unsigned, signed int64 // old writers summed signed bytes
 	for i, c := range b[:block] {
@@ -238,7 +294,26 @@ func looksLikeArchive(b []byte) bool {
 		unsigned += int64(c)
 		signed += int64(int8(c))
 	}
-	return stated == unsigned || stated == signed
+	field := b[sumAt : sumAt+sumLen]
+	cut, _, _ := bytes.Cut(field, []byte{0})
+	for _, reading := range [][]byte{field, cut, bytes.Trim(field, " \x00"), bytes.TrimLeft(field, " \x00")} {
+		if stated := leadingOctal(reading); stated == unsigned || stated == signed {
+			return true
+		}
+	}
+	return false
+}
+
+// leadingOctal reads the octal digits that b begins with, after spaces; none are 0,
+// as some readers have it.
+func leadingOctal(b []byte) (n int64) {
+	for _, c := range bytes.TrimLeft(b, " ") {
+		if c < '0' || c > '7' {
+			break
+		}
+		n = n<<3 | int64(c-'0')
+	}
+	return n
 }
 
 // strictJSON decodes exactly one JSON value without members that v does not have.
@@ -389,7 +464,11 @@ func jwsSubjects(b []byte) ([]digest.Digest, error) {
 // coseSubjects reads a notation signature envelope in COSE_Sign1 (RFC 9052,
 // section 4.2; notaryproject specifications, signature-envelope-cose).
 func coseSubjects(b []byte) ([]digest.Digest, error) {
-	const coseSign1 = 18
+	const (
+		coseSign1        = 18
+		maxCOSEProtected = 16 << 10
+		maxCOSESignature = 1 << 10
+	)
 	mode, err := cbor.DecOptions{MaxNestedLevels: 16, DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden}.DecMode()
 	if err != nil {
 		return nil, err
@@ -410,6 +489,15 @@ func coseSubjects(b []byte) ([]digest.Digest, error) {
 	}
 	if err := mode.Unmarshal(tag.Content, &sign1); err != nil {
 		return nil, fmt.Errorf("not a COSE_Sign1: %w", err)
+	}
+	for _, headers := range [][]byte{sign1.Protected, sign1.Unprotected} {
+		var m map[any]cbor.RawMessage
+		if err := mode.Unmarshal(headers, &m); err != nil {
+			return nil, fmt.Errorf("headers of the COSE_Sign1: %w", err)
+		}
+	}
+	if len(sign1.Protected) > maxCOSEProtected || len(sign1.Signature) > maxCOSESignature {
+		return nil, errors.New("COSE_Sign1 with more headers or signature than there can be")
 	}
 	return notationSubjects(sign1.Payload)
 }

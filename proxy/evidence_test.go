@@ -267,7 +267,7 @@ func TestEvidenceThatCannotBeReadIsInDoubt(t *testing.T) {
 
 	w.registry.answer(payload, status(500))
 	w.wantUnavailable(path)
-	w.wantUnavailable(blobPath(app, evidence.layer()))
+	w.wantDenied(blobPath(app, evidence.layer())) // nothing is known about it
 	w.registry.answer(payload, bytesOf(bytes.Repeat([]byte("x"), 300)))
 	w.wantStatus(path, 502)
 	w.registry.answer(payload, http.HandlerFunc(endless).ServeHTTP)

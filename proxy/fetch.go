@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/distribution/reference"
@@ -17,6 +18,9 @@ import (
 // fetchTimeout bounds one fetch of a manifest for everybody who waits for it.
 const fetchTimeout = time.Minute
 
+// maxFetches bounds how many manifests are fetched and read at a time.
+const maxFetches = 128
+
 // Manifest is one manifest whose bytes have been hashed and read.
 type Manifest struct {
 	repo     reference.Named
@@ -29,8 +33,8 @@ type Manifest struct {
 
 // Size is about how many bytes of memory the manifest takes.
 func (m *Manifest) Size() int64 {
-	const descriptor = 256
-	return int64(len(m.bytes)) + descriptor*int64(len(m.doc.blobs)+len(m.doc.children)+len(m.blobs)+len(m.children))
+	const descriptor = 400
+	return 2*int64(len(m.bytes)) + descriptor*int64(len(m.doc.blobs)+len(m.doc.children)+len(m.blobs)+len(m.children))
 }
 
 // fetcher gets manifests from memory or from the upstream, each once however many
@@ -42,6 +46,42 @@ type fetcher struct {
 	tags     Tags
 	graph    Graph
 	flight   singleflight.Group
+	slots    chan struct{} // one for each fetch that may run at a time
+
+	mu      sync.Mutex
+	waiting map[string]*waiting // for the fetches that run
+}
+
+// waiting is how many clients wait for a fetch, and how to end it when none does.
+type waiting struct {
+	ctx     context.Context
+	cancel  context.CancelFunc
+	clients int
+}
+
+// join adds a client to those that wait for a fetch. The fetch ends neither with
+// the client that came first nor later than the last one that waits.
+func (f *fetcher) join(ctx context.Context, key string) *waiting {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w := f.waiting[key]
+	if w == nil {
+		w = &waiting{}
+		w.ctx, w.cancel = context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
+		f.waiting[key] = w
+	}
+	w.clients++
+	return w
+}
+
+func (f *fetcher) leave(key string, w *waiting) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if w.clients--; w.clients == 0 {
+		w.cancel()
+		delete(f.waiting, key)
+		f.flight.Forget(key) // whoever comes now begins anew
+	}
 }
 
 // manifest returns the bytes that ref names. Errors are *apiError for content
@@ -64,10 +104,12 @@ func (f *fetcher) manifest(ctx context.Context, ref reference.Named) (*Manifest,
 	return f.once(ctx, ref)
 }
 
-// once fetches ref for everybody who asks for it now. The fetch does not end
-// with the client that came first.
+// once fetches ref for everybody who asks for it now.
 func (f *fetcher) once(ctx context.Context, ref reference.Named) (*Manifest, error) {
-	answer := f.flight.DoChan(ref.String(), func() (m any, err error) {
+	key := ref.String()
+	w := f.join(ctx, key)
+	defer f.leave(key, w)
+	answer := f.flight.DoChan(key, func() (m any, err error) {
 		// Nobody could recover from a panic in this goroutine: hostile bytes that
 		// trip a parser must not take the gate down.
 		defer func() {
@@ -75,9 +117,13 @@ func (f *fetcher) once(ctx context.Context, ref reference.Named) (*Manifest, err
 				m, err = nil, fmt.Errorf("reading the manifest for %s panicked: %v", ref, r)
 			}
 		}()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
-		defer cancel()
-		return f.fetch(ctx, ref)
+		select {
+		case f.slots <- struct{}{}:
+			defer func() { <-f.slots }()
+		case <-w.ctx.Done():
+			return nil, w.ctx.Err()
+		}
+		return f.fetch(w.ctx, ref)
 	})
 	select {
 	case r := <-answer:
@@ -111,14 +157,14 @@ func (f *fetcher) fetch(ctx context.Context, ref reference.Named) (*Manifest, er
 		return nil, err
 	}
 	f.content.Put(repo.Name(), m.digest, m)
-	f.note(m)
 	if byTag {
 		f.tags.Put(repo.Name(), t.Tag(), m.digest)
 	}
 	return m, nil
 }
 
-// note records what m lists.
+// note records what m lists. Only what may be sent is noted: facts from what is
+// denied would be of no use, and take the room of others.
 func (f *fetcher) note(m *Manifest) {
 	f.graph.Manifest(m.repo.Name(), m.digest, m.children, m.blobs)
 }

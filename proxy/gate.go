@@ -61,7 +61,8 @@ type gate struct {
 
 func newGate(opts Options) *gate {
 	g := &gate{
-		fetcher:  fetcher{upstream: opts.Upstream, content: opts.Manifests, blobs: opts.Blobs, tags: opts.Tags, graph: opts.Graph},
+		fetcher: fetcher{upstream: opts.Upstream, content: opts.Manifests, blobs: opts.Blobs, tags: opts.Tags, graph: opts.Graph,
+			slots: make(chan struct{}, maxFetches), waiting: map[string]*waiting{}},
 		verifier: opts.Verifier, reportOnly: map[string]bool{},
 	}
 	for _, s := range opts.ReportOnly {
@@ -73,12 +74,18 @@ func newGate(opts Options) *gate {
 // admit decides whether m may be sent to somebody who asked for ref: rules 2, 3
 // and 6. An error is inconclusive.
 func (g *gate) admit(ctx context.Context, ref reference.Named, m *Manifest) (Outcome, error) {
-	// The fact that R was asked for as T and T was D is recorded before it is
-	// judged: it says nothing about the verdict, which is asked for each time. What m
-	// lists may have been forgotten since m was fetched, and the newest facts count
-	// first, so it is recorded with every pull.
-	g.graph.Root(m.repo.Name(), rootName(ref), m.digest)
-	g.note(m)
+	out, err := g.admitAny(ctx, ref, m)
+	if err == nil && out.Forward() {
+		// The facts that R was asked for as T, that T was D, and what D lists, say
+		// nothing about later verdicts: those are asked for each time. They may have
+		// been forgotten since the last pull, so every pull records them.
+		g.graph.Root(m.repo.Name(), rootName(ref), m.digest)
+		g.note(m)
+	}
+	return out, err
+}
+
+func (g *gate) admitAny(ctx context.Context, ref reference.Named, m *Manifest) (Outcome, error) {
 	if evidenceShaped(m) {
 		out, err := g.admitEvidence(ctx, m)
 		if err != nil || out.Forward() {
@@ -224,12 +231,17 @@ func (g *gate) judgeChildren(ctx context.Context, ref reference.Named, m *Manife
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(judgeParallel)
 	for i, c := range m.doc.children {
-		group.Go(func() error {
+		group.Go(func() (err error) {
+			defer recovered(&err)
 			child, err := g.byDigest(gctx, m.repo, c.Digest)
 			if err != nil {
 				return fmt.Errorf("%s, which index %s lists: %w", c.Digest, m.digest, err)
 			}
-			judged[i], err = g.judgeChild(gctx, ref, m, child, depth+1, left)
+			if evidenceShaped(child) {
+				judged[i].claim = child // looked at when the images are allowed
+				return nil
+			}
+			judged[i].verdict, err = g.judgeTree(gctx, ref, child, depth+1, left)
 			if err == nil && judged[i].verdict.Decision != verify.Allowed {
 				err = &childDenied{describeChild(m, i), judged[i].verdict}
 			}
@@ -237,6 +249,9 @@ func (g *gate) judgeChildren(ctx context.Context, ref reference.Named, m *Manife
 		})
 	}
 	err := group.Wait()
+	if err == nil {
+		err = g.judgeClaims(ctx, ref, m, judged, depth, left)
+	}
 	var denied *childDenied
 	switch {
 	case err == nil:
@@ -249,27 +264,51 @@ func (g *gate) judgeChildren(ctx context.Context, ref reference.Named, m *Manife
 	return verify.Verdict{}, err
 }
 
+// recovered turns a panic into an error: nobody else would catch it in a goroutine.
+func recovered(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("judging a manifest panicked: %v", r)
+	}
+}
+
 // judgedChild is the verdict on one manifest of an index. Its zero value denies.
 type judgedChild struct {
 	verdict  verify.Verdict
-	evidence bool // no image: it is about another manifest of the index
+	claim    *Manifest // says that it is evidence
+	evidence bool      // no image: it is about another manifest of the index
 }
 
-// judgeChild judges one manifest of an index. Evidence that an index carries
-// (BuildKit's attestations) is no image: it is let through when its content is
-// checked to be evidence about another manifest of that index.
-func (g *gate) judgeChild(ctx context.Context, ref reference.Named, index, child *Manifest, depth int, left *atomic.Int64) (judgedChild, error) {
-	if evidenceShaped(child) {
-		subject, err := g.evidenceSubject(ctx, child)
-		if err != nil {
-			return judgedChild{}, err
+// judgeClaims judges what says to be evidence in an index all of whose other
+// manifests are allowed. Such evidence (BuildKit's attestations) is no image: it is
+// let through when its content is checked to be evidence about another manifest of
+// that index. The work is bounded by what is declared, before it is
+// fetched; what is beyond the bound counts as images, which need signatures.
+func (g *gate) judgeClaims(ctx context.Context, ref reference.Named, index *Manifest, judged []judgedChild, depth int, left *atomic.Int64) error {
+	budget := int64(maxIndexEvidence)
+	for i := range judged {
+		j := &judged[i]
+		if j.claim == nil {
+			continue
 		}
-		if subject != "" && slices.Contains(index.children, subject) {
-			return judgedChild{verify.Verdict{Decision: verify.Allowed}, true}, nil
+		if budget -= evidenceSize(j.claim); budget >= 0 {
+			subject, err := g.evidenceSubject(ctx, j.claim)
+			if err != nil {
+				return err
+			}
+			if subject != "" && slices.Contains(index.children, subject) {
+				j.verdict, j.evidence = verify.Verdict{Decision: verify.Allowed}, true
+				continue
+			}
+		}
+		var err error
+		if j.verdict, err = g.judgeTree(ctx, ref, j.claim, depth+1, left); err != nil {
+			return err
+		}
+		if j.verdict.Decision != verify.Allowed {
+			return &childDenied{describeChild(index, i), j.verdict}
 		}
 	}
-	v, err := g.judgeTree(ctx, ref, child, depth, left)
-	return judgedChild{v, false}, err
+	return nil
 }
 
 // childDenied ends the judgement of an index early.

@@ -36,6 +36,7 @@ func DecisionOf(err error) string {
 // port may be given), or as a client would ask the gate for it. The tag is latest
 // when none is given.
 func (h *Handler) Reference(image string) (reference.Named, error) {
+	image = strings.TrimPrefix(image, "docker://") // as skopeo and podman write it
 	name, ref := image, "latest"
 	if n, d, ok := strings.Cut(image, "@"); ok {
 		name, ref = n, d

@@ -138,6 +138,9 @@ func (x *exchange) writeReferrers(list []ocispec.Descriptor) error {
 	}
 	wanted := x.r.URL.Query().Get("artifactType")
 	for _, d := range list {
+		// What is content belongs to the manifests listed, which are judged when they
+		// are asked for.
+		d.Data, d.URLs = nil, nil
 		if wanted == "" || d.ArtifactType == wanted {
 			index.Manifests = append(index.Manifests, d)
 		}

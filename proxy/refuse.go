@@ -35,7 +35,7 @@ func (h *Handler) refuse(x *exchange, err error) {
 		x.record.Decision = e.decision
 		x.record.Reasons = e.reasons
 		if x.record.Kind == "" {
-			x.record.Kind = "request"
+			x.record.Kind = x.route
 		}
 		if x.record.Revision == "" {
 			x.record.Revision = h.opts.Verifier.Revision()
@@ -92,10 +92,12 @@ func refusalBody(x *exchange, e *apiError) map[string][]refusal {
 		if pass := wouldPass(out.Verdict); pass != "" {
 			r.Message += "; what would pass: " + clip(pass, maxMessage)
 		}
-		r.Message += " (request " + x.record.RequestID + ")"
 		detail.Reference, detail.Digest = e.ref.String(), out.Digest.String()
 		detail.Scope = out.Verdict.Scope
 		detail.Requirements = clipResults(out.Verdict.Requirements)
+	}
+	if e.decision != "" {
+		r.Message += " (request " + x.record.RequestID + ")"
 	}
 	r.Detail = detail
 	return map[string][]refusal{"errors": {r}}

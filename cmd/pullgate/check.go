@@ -35,26 +35,19 @@ func checkCommand() *cobra.Command {
 IMAGE is written with its registry (registry.example.com:5000/app:v1), or as a client
 would ask the gate for it. Exit status: 0 allowed (or forwarded by a report-only scope),
 1 denied, 2 could not decide, which includes a configuration that cannot be used.`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return &exitError{exitInconclusive, "expected one IMAGE, like registry.example.com/app:v1; see pullgate check --help"}
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, policy, err := loadConfig(c.Flags())
-			if err != nil {
-				return &exitError{exitInconclusive, err.Error()}
-			}
-			g, err := newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{})
-			if err != nil {
-				return &exitError{exitInconclusive, err.Error()}
-			}
-			defer g.upstream.Close()
-			ctx, cancel := context.WithTimeout(c.Context(), checkTimeout)
-			defer cancel()
-			r := judgeImage(ctx, g, args[0])
+			r := check(c, args[0])
+			print := r.print
 			if asJSON {
-				err = r.printJSON(c.OutOrStdout())
-			} else {
-				err = r.print(c.OutOrStdout())
+				print = r.printJSON
 			}
-			if err != nil {
+			if err := print(c.OutOrStdout()); err != nil {
 				return err
 			}
 			return r.exit()
@@ -63,6 +56,22 @@ would ask the gate for it. Exit status: 0 allowed (or forwarded by a report-only
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	addConfigFlags(c.Flags())
 	return c
+}
+
+// check wires a gate as serve does and judges one image.
+func check(c *cobra.Command, image string) report {
+	cfg, policy, err := loadConfig(c.Flags())
+	var g *gate
+	if err == nil {
+		g, err = newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{})
+	}
+	if err != nil {
+		return report{Image: image, Decision: "inconclusive", Error: err.Error()}
+	}
+	defer g.upstream.Close()
+	ctx, cancel := context.WithTimeout(c.Context(), checkTimeout)
+	defer cancel()
+	return judgeImage(ctx, g, image)
 }
 
 // noRecords is the audit log of a check, which is no pull.

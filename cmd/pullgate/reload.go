@@ -90,7 +90,7 @@ func (g *gate) reload(asked bool) {
 	if err != nil {
 		g.policy.failed(err)
 		g.metrics.PolicyReload(false)
-		if err.Error() != before {
+		if err.Error() != before || asked {
 			g.logger.Error("the new policy cannot be used; the old one stays in force", "revision", g.engine.Revision(), "error", err)
 		}
 		return

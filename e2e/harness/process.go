@@ -61,13 +61,25 @@ func missing(t testing.TB, what string) {
 // FreeAddr returns a loopback address (host:port) that nothing listens on.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := l.Addr().String()
+		l.Close()
+		// The system gives a port again as soon as it is free; whoever got it here
+		// may not listen on it yet.
+		if _, given := givenAddrs.LoadOrStore(addr, true); !given {
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
+
+// givenAddrs are the addresses that FreeAddr returned in this process.
+var givenAddrs sync.Map
 
 // ShortDir is a temporary directory with a path short enough for the Unix
 // sockets of daemons (108 bytes in all). What is mounted below it is unmounted

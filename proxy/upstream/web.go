@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"sync"
@@ -36,7 +35,8 @@ func NewWeb(o Options) *Web {
 
 // Get fetches one file. rawURL is the operator's: its host may be anywhere,
 // redirects are held to the class of address of that host. A 404 matches
-// [io/fs.ErrNotExist]; everything but a 200 that is no HTML page is an error.
+// [io/fs.ErrNotExist]; everything but a 200 is an error.
+// What kind of file it is said to be is not looked at: only its bytes tell.
 // The body ends with an error when it stalls or takes longer than the body
 // timeout; its size is the caller's to limit. Errors are of type [*Error], with
 // the host in place of the registry.
@@ -90,10 +90,6 @@ func (r *remote) file(ctx context.Context, u *url.URL) (io.ReadCloser, error) {
 	a, err := r.do(ctx, call{kind: "file", op: "get " + u.Path, method: http.MethodGet, url: u, accept: "*/*"})
 	if err != nil {
 		return nil, err
-	}
-	if t, _, err := mime.ParseMediaType(a.Header.Get("Content-Type")); err == nil && t == "text/html" {
-		a.close()
-		return nil, a.invalid("expected a signature, found an HTML page")
 	}
 	return a.stream().Body, nil
 }

@@ -59,7 +59,7 @@ func ParseStored(source string, blob []byte) (Signature, error) {
 		return Signature{Source: source, Simple: blob}, nil
 	}
 	if blob[0] != 0 {
-		return Signature{}, fmt.Errorf("%w, found bytes that start with %#x", errNoSignature, blob[0])
+		return Signature{}, fmt.Errorf("%w, found %s", errNoSignature, describeStart(blob))
 	}
 	format, content, ok := bytes.Cut(blob[1:], []byte{'\n'})
 	if !ok {
@@ -76,6 +76,18 @@ func ParseStored(source string, blob []byte) (Signature, error) {
 		return Signature{Source: source, Sigstore: s}, nil
 	}
 	return Signature{}, fmt.Errorf("%w, found the unknown format %.32q", errNoSignature, format)
+}
+
+// describeStart words what was found instead of a signature, for those who put it
+// there.
+func describeStart(blob []byte) string {
+	switch text := bytes.TrimSpace(blob); {
+	case bytes.HasPrefix(text, []byte("-----BEGIN PGP")):
+		return "an armored one; store the binary message, as gpg writes it without --armor"
+	case bytes.HasPrefix(text, []byte("<")):
+		return "an HTML or XML page"
+	}
+	return fmt.Sprintf("bytes that start with %#x", blob[0])
 }
 
 // startsOpenPGP tells whether b can start a signed OpenPGP message: a compressed
