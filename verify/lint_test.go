@@ -131,6 +131,35 @@ func TestPrivateKeyInThePolicyIsWarnedAbout(t *testing.T) {
 	}
 }
 
+func TestPlacesThatDoNotExistAreWarnedAbout(t *testing.T) {
+	w := newWorld(t)
+	w.write("key.gpg", string(newGPG(t, "ed25519").public()))
+	policy := func(scope string) string {
+		return `{"default":[{"type":"reject"}],"transports":{"docker":{"` + scope + `":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"key.gpg"}]}}}`
+	}
+	for name, c := range map[string]struct {
+		scope, lookaside string
+		warned           bool
+	}{
+		"registry":           {"registry.example.com", "https://s.example.com", false},
+		"its directory":      {"registry.example.com", "file://" + w.dir, false},
+		"missing directory":  {"registry.example.com", "file:///nonexistent", true},
+		"empty directory":    {"registry.example.com", "file://" + t.TempDir(), true},
+		"repository":         {"registry.example.com/team/app", "file:///nonexistent", true},
+		"tag":                {"registry.example.com/team/app:v1", "file:///nonexistent", true},
+		"wildcard, no place": {"*.example.com", "file:///nonexistent", false},
+	} {
+		w.write("registries.d/x.yaml", "docker: {registry.example.com: {lookaside: '"+c.lookaside+"'}}")
+		p, err := w.load(policy(c.scope))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if warned := len(p.Warnings()) > 0; warned != c.warned {
+			t.Errorf("%s: %v", name, p.Warnings())
+		}
+	}
+}
+
 func TestRegistriesNamespacesAreLinted(t *testing.T) {
 	w := newWorld(t)
 	w.write("registries.d/x.yaml", "docker: {'busybox': {lookaside: 'https://x/'}}")

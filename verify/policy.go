@@ -55,6 +55,7 @@ func LoadPolicy(o Options) (*Policy, error) {
 		return nil, l.faults
 	}
 	l.lintNamespaces(lookasides.Namespaces())
+	l.lintPlaces(out.scopes, lookasides)
 	return newPolicy(l, out, lookasides)
 }
 

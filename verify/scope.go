@@ -19,6 +19,17 @@ const DefaultScope = "default"
 // empty scope of the transport and the default list come after them.
 func ScopeCandidates(ref reference.Named) []string { return discover.Candidates(ref) }
 
+// AcceptsAnything reports whether an image that no scope matches needs nothing to
+// be allowed.
+func (p *Policy) AcceptsAnything() bool {
+	for _, r := range p.byDefault {
+		if r.kind != typeAccept {
+			return false
+		}
+	}
+	return true
+}
+
 // Scopes lists the scopes that policy.json configures for a transport, sorted;
 // the empty string is the transport's own default.
 func (p *Policy) Scopes(transport string) []string {

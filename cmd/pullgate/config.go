@@ -104,11 +104,8 @@ func configCommand() *cobra.Command {
 				return err
 			}
 			g.upstream.Close()
-			for _, w := range cfg.Warnings {
+			for _, w := range warnings(cfg, policy) {
 				fmt.Fprintln(c.OutOrStdout(), "warning: "+w)
-			}
-			for _, w := range policy.Warnings() {
-				fmt.Fprintln(c.OutOrStdout(), "warning: "+w.Error())
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "ok: policy revision %s\n", policy.Revision())
 			return err

@@ -177,11 +177,8 @@ func serve(ctx context.Context, cfg *config.Config, policy *verify.Policy, stdou
 	}
 	defer g.upstream.Close()
 	g.audit = records
-	for _, w := range cfg.Warnings {
-		logger.Warn(w)
-	}
-	for _, w := range policy.Warnings() {
-		logger.Warn("policy", "warning", w.Error())
+	for _, w := range warnings(cfg, policy) {
+		logger.Warn("configuration", "warning", w)
 	}
 	api, err := g.apiServer()
 	if err != nil {

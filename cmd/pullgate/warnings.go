@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/pullgate/pullgate/config"
+	"github.com/pullgate/pullgate/verify"
+)
+
+// warnings says what is allowed but weakens the gate, or will surprise: a line each.
+func warnings(cfg *config.Config, policy *verify.Policy) []string {
+	out := append([]string(nil), cfg.Warnings...)
+	for _, w := range policy.Warnings() {
+		out = append(out, w.Error())
+	}
+	add := func(key, format string, args ...any) { out = append(out, key+": "+fmt.Sprintf(format, args...)) }
+	if policy.AcceptsAnything() {
+		add("policy", "the default accepts anything: an image whose name no scope matches needs no signature; make the default reject")
+	}
+	for _, u := range cfg.Upstreams {
+		if u.Transport == config.TransportAtomic && len(policy.Scopes(verify.TransportAtomic)) == 0 {
+			add("upstreams", "%s is judged by the policy's atomic scopes, but the policy has none: the default applies to all its images", u.Registry)
+		}
+		if cfg.AuthFile != "" && strings.HasPrefix(u.Endpoint, "http://") && !local(endpointHost(u.Endpoint)) {
+			add("upstreams", "credentials for %s would go over plain HTTP; use an https endpoint", u.Registry)
+		}
+	}
+	if len(cfg.ReportOnly) > 0 {
+		add("report_only", "not enforced, only recorded: %s", strings.Join(cfg.ReportOnly, ", "))
+	}
+	if cfg.InsecureWeakSignatures {
+		add("insecure_weak_signatures", "SHA-1 signatures and RSA keys under 2048 bits are accepted")
+	}
+	if !cfg.TLS.Enabled() && !local(cfg.Listen) {
+		add("listen", "%s is reached without TLS: clients cannot tell the gate from somebody in between; set tls.cert and tls.key, or put TLS in front", cfg.Listen)
+	}
+	return out
+}
+
+// local reports whether an address is of this machine only.
+func local(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = addr
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
