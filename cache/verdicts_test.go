@@ -277,6 +277,26 @@ func TestAPolicyThatIsReplacedWhileItJudges(t *testing.T) {
 	}
 }
 
+// The question is asked under one policy and answered by the next.
+func TestAVerdictIsFiledUnderThePolicyThatJudged(t *testing.T) {
+	p := &policy{revision: "1"}
+	v := newVerdicts(t, p, newClock())
+	s := subject(t, "r.example/x:v1")
+	p.answer = func(context.Context, verify.Subject) (verify.Verdict, error) {
+		p.set("2")
+		out := denied
+		out.Revision = "2"
+		return out, nil
+	}
+	ask(t, v, p, s, verify.Denied, 1)
+	ask(t, v, p, s, verify.Denied, 0)
+	p.set("1")
+	p.answer = always(allowed)
+	ask(t, v, p, s, verify.Allowed, 1)
+	p.set("2")
+	ask(t, v, p, s, verify.Denied, 0)
+}
+
 func TestPoliciesThatReplaceOneAnotherWithoutEndDecideNothing(t *testing.T) {
 	p := &policy{revision: "0"}
 	p.answer = func(context.Context, verify.Subject) (verify.Verdict, error) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -284,12 +285,12 @@ type diffAnswer struct{ decision, said string }
 func (s *diffSite) check(t testing.TB) diffAnswer {
 	t.Helper()
 	r := s.gate.Command(t, "check", "--json", s.ref.String())
-	if r.Stdout == "" && r.ExitCode == 2 {
-		return diffAnswer{diffUnusableAnswer, r.Output}
-	}
-	var report struct{ Decision, Reference string }
+	var report struct{ Decision, Reference, Error string }
 	if err := json.Unmarshal([]byte(r.Stdout), &report); err != nil {
 		t.Fatalf("pullgate check: exit status %d: %v\n%s", r.ExitCode, err, r.Output)
+	}
+	if r.ExitCode == 2 && report.Reference == "" && strings.HasPrefix(report.Error, "the configuration cannot be used") {
+		return diffAnswer{diffUnusableAnswer, report.Error}
 	}
 	if report.Reference != s.ref.String() {
 		t.Fatalf("pullgate check judged %q, asked about %s", report.Reference, s.ref)

@@ -91,6 +91,11 @@ func TestManifestsAreNeverBlobs(t *testing.T) {
 				if got := w.head(manifestPath(registryName+"/"+repo, "v1")); got.StatusCode != 200 {
 					t.Fatalf("the image that lists it: %s", got)
 				}
+				if mediaType == ociManifest { // which says it all, before a byte is fetched
+					if got := w.head(blobPath(registryName+"/"+repo, manifest.digest)); got.StatusCode != 403 {
+						t.Errorf("%s, %s: expected HEAD to be denied, got %s", name, how, got)
+					}
+				}
 				for range 2 {
 					got := w.get(blobPath(registryName+"/"+repo, manifest.digest))
 					if got.StatusCode != 403 || bytes.Contains(got.body, []byte("schemaVersion")) {
@@ -118,7 +123,12 @@ func TestADeniedManifestIsNoBlob(t *testing.T) {
 	w.registry.put(blobPath(repo, good.digest), good.manifest)
 	w.wantManifest(manifestPath(app, "v2"), good)
 	w.wantDenied(blobPath(app, good.digest))
-	if n := w.registry.count("GET /v2/" + repo + "/blobs/"); n != 0 {
+	// Nor is it when an allowed image lists it among its layers.
+	trap := w.signed(fromManifest(object{"schemaVersion": 2, "mediaType": ociManifest, "config": descriptor(ociConfig, []byte("{}")),
+		"layers": list{with(good.entry(), "mediaType", ociLayer)}}, []byte("{}")), "v3")
+	w.wantManifest(manifestPath(app, "v3"), trap)
+	w.wantDenied(blobPath(app, good.digest))
+	if n := w.registry.count("GET /v2/"+repo+"/blobs/") + w.registry.count("HEAD /v2/"+repo+"/blobs/"); n != 0 {
 		t.Errorf("manifests were fetched as blobs (%d)", n)
 	}
 }
@@ -315,6 +325,9 @@ func TestAWrongBlobIsToldToTheOperator(t *testing.T) {
 	small := img.blobs[1]
 	w.registry.answer("GET "+blobPath(repo, digest.FromBytes(small)), bytesOf([]byte("another layer")))
 	got := w.get(blobPath(app, digest.FromBytes(small)))
+	if got.Header.Get("Docker-Content-Digest")+got.Header.Get("Accept-Ranges") != "" {
+		t.Errorf("a refusal says what it is not: %q", got.Header)
+	}
 	if r := w.recordOf(got); got.StatusCode != 502 || r.Decision != audit.Denied || r.Status != 502 || r.Kind != audit.KindBlob ||
 		!strings.Contains(lines(r.Reasons), digest.FromString("another layer").String()) {
 		t.Errorf("small: %s, audit record %+v", got, r)

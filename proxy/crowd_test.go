@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/proxy"
 	"github.com/pullgate/pullgate/verify"
 )
 
@@ -88,6 +91,35 @@ func TestManyClientsAtOneColdDigest(t *testing.T) {
 		if n := w.registry.count("GET " + manifestPath(repo, img.digest)); n != 1 {
 			t.Errorf("the manifest was fetched %d times", n)
 		}
+	}
+}
+
+// absent hides what is there from every first look.
+type absent struct {
+	proxy.Content[*proxy.Manifest]
+	looks atomic.Int64
+}
+
+func (a *absent) Get(repo string, d digest.Digest) (*proxy.Manifest, bool) {
+	if a.looks.Add(1)%2 == 1 {
+		return nil, false
+	}
+	return a.Content.Get(repo, d)
+}
+
+// Who looks just before a fetch ends must not begin another.
+func TestAFetchThatEndedMeanwhileIsNotBegunAgain(t *testing.T) {
+	w := newWorld(t, func(_ *world, s *settings) {
+		s.memory = func(c proxy.Content[*proxy.Manifest]) proxy.Content[*proxy.Manifest] { return &absent{Content: c} }
+	})
+	img := w.signed(imageOf("signed"), "v1")
+	for range 3 {
+		if got := w.get(manifestPath(app, img.digest)); got.StatusCode != 200 {
+			t.Errorf("got %s", got)
+		}
+	}
+	if n := w.registry.count("GET " + manifestPath(repo, img.digest)); n != 1 {
+		t.Errorf("the manifest was fetched %d times", n)
 	}
 }
 

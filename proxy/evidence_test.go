@@ -159,6 +159,8 @@ func TestWhatIsNotEvidenceIsDenied(t *testing.T) {
 		"about an unknown algorithm":       evidenceManifest(cosignPayload, cosignFor(app, digest.Digest("md5:"+strings.Repeat("a", 32)))),
 		"bytes after it":                   evidenceManifest(cosignPayload, append(bytes.Clone(good), layer...)),
 		"one byte after it":                evidenceManifest(cosignPayload, append(bytes.Clone(good), 'x')),
+		"a brace and bytes after it":       evidenceManifest(cosignPayload, append(append(bytes.Clone(good), '}'), layer...)),
+		"a bracket and bytes after":        evidenceManifest(inToto, append(append(statementFor(signed.digest), ']'), layer...)),
 		"JSON after it":                    evidenceManifest(cosignPayload, append(bytes.Clone(good), good...)),
 		"NUL after it":                     evidenceManifest(cosignPayload, append(bytes.Clone(good), 0)),
 		"bytes before it":                  evidenceManifest(cosignPayload, append(bytes.Clone(layer), good...)),
@@ -313,6 +315,8 @@ func TestTheFallbackTagListsEvidence(t *testing.T) {
 	for name, listed := range map[string]image{
 		"an image":                     indexOf(sig, imageOf("evil").referring(signed)),
 		"an unsigned image's evidence": indexOf(sig, about(unsigned)),
+		"unsigned evidence first":      indexOf(about(unsigned), sig),
+		"an image first":               indexOf(imageOf("evil").referring(signed), sig),
 		"a relabelled layer":           indexOf(sig, evidenceManifest(inToto, []byte("layer")).referring(signed)),
 		"an index of evidence":         indexOf(sig, indexOf(about(signed))),
 		"what is not there":            indexWith(list{sig.entry(), about(signed).entry(), imageOf("not there").entry()}, sig, about(signed)),

@@ -191,8 +191,10 @@ func fuzzEvidence(f *testing.F, parse func([]byte) ([]digest.Digest, error), see
 		if len(about) == 0 || slices.ContainsFunc(about, func(d digest.Digest) bool { return !supportedDigest(d) }) {
 			t.Errorf("about %v", about)
 		}
-		if _, err := parse(append(bytes.Clone(b), '{')); err == nil {
-			t.Error("bytes after it are accepted")
+		for _, tail := range []string{"{", "}", "]", ",", "x", "\x00", "}x"} {
+			if _, err := parse(append(bytes.Clone(b), tail...)); err == nil {
+				t.Errorf("%q after it is accepted", tail)
+			}
 		}
 		if looksLikeManifest(b) {
 			t.Errorf("a manifest is accepted: %q", b)

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/proxy/upstream"
 )
 
 // patterned is a blob in which every part is different from its neighbours.
@@ -110,5 +114,22 @@ func TestABodyThatFailsIsNotTakenForItsEnd(t *testing.T) {
 	broken := io.MultiReader(bytes.NewReader(blob), iotest.ErrReader(errors.New("reset")))
 	if err := h.copy(broken, digest.FromBytes(blob)); err == nil || out.Len() >= len(blob) {
 		t.Errorf("%d bytes, %v", out.Len(), err)
+	}
+}
+
+func TestASmallBlobIsReadToItsEnd(t *testing.T) {
+	repo, err := reference.WithName("registry.example.com/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := withDigest(repo, digest.FromString("abc").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for body, size := range map[string]int64{"abc": 3, "abcd": 3, "ab": 3, "abd": 3} {
+		b, err := readSmall(&upstream.Blob{Body: io.NopCloser(strings.NewReader(body)), Size: size}, ref)
+		if good := body == "abc"; good != (err == nil) || good && string(b) != body {
+			t.Errorf("%q for %d bytes: %q, %v", body, size, b, err)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/proxy"
 	"github.com/pullgate/pullgate/proxy/audit"
+	"github.com/pullgate/pullgate/proxy/upstream"
 	"github.com/pullgate/pullgate/verify"
 )
 
@@ -302,6 +308,19 @@ func TestAVerifierThatPanicsDecidesNothing(t *testing.T) {
 	w := newWorld(t, func(_ *world, s *settings) { s.fake = j })
 	w.unsigned(multiArch("image"), "v1")
 	w.wantUnavailable(manifestPath(app, "v1"))
+}
+
+// tripping is an upstream whose answers trip a parser.
+type tripping struct{ proxy.Upstream }
+
+func (tripping) Manifest(context.Context, reference.Named) (upstream.Manifest, error) {
+	panic("a parser tripped")
+}
+
+func TestAFetchThatPanicsDecidesNothing(t *testing.T) {
+	w := newWorld(t, func(_ *world, s *settings) { s.over = func(u proxy.Upstream) proxy.Upstream { return tripping{u} } })
+	w.wantUnavailable(manifestPath(app, "v1"))
+	w.wantUnavailable(manifestPath(app, digest.FromString("x")))
 }
 
 func TestTheZeroVerdictDenies(t *testing.T) {

@@ -52,6 +52,8 @@ type settings struct {
 	reportOnly []string
 	auditBlobs bool
 	fake       verify.Verifier // in place of the engine
+	over       func(proxy.Upstream) proxy.Upstream
+	memory     func(proxy.Content[*proxy.Manifest]) proxy.Content[*proxy.Manifest]
 	wrap       func(http.Handler) http.Handler
 	http2      bool
 }
@@ -124,8 +126,16 @@ func (w *world) build(s *settings) {
 	w.must(err)
 	blobs, err := cache.NewContent(64<<20, func(b []byte) int64 { return int64(len(b)) })
 	w.must(err)
-	w.handler, err = proxy.New(proxy.Options{Names: s.names, Upstream: w.upstream, Verifier: verdicts, Graph: graph, Tags: tags,
-		Manifests: manifests, Blobs: blobs, Audit: w.records, Metrics: w.counted, Logger: slog.New(slog.DiscardHandler),
+	var up proxy.Upstream = w.upstream
+	if s.over != nil {
+		up = s.over(up)
+	}
+	var kept proxy.Content[*proxy.Manifest] = manifests
+	if s.memory != nil {
+		kept = s.memory(kept)
+	}
+	w.handler, err = proxy.New(proxy.Options{Names: s.names, Upstream: up, Verifier: verdicts, Graph: graph, Tags: tags,
+		Manifests: kept, Blobs: blobs, Audit: w.records, Metrics: w.counted, Logger: slog.New(slog.DiscardHandler),
 		ReportOnly: s.reportOnly, AuditBlobs: s.auditBlobs})
 	w.must(err)
 	var h http.Handler = w.handler
