@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -365,10 +366,7 @@ func unambiguousJSON(b []byte, names *spelling) error {
 	if err := w.object(1, names); err != nil {
 		return err
 	}
-	if dec.More() {
-		return errors.New("not a manifest: bytes after the JSON object")
-	}
-	if _, err := dec.Token(); err == nil {
+	if _, err := dec.Token(); err != io.EOF { // a bracket too many is an error as well
 		return errors.New("not a manifest: bytes after the JSON object")
 	}
 	return nil
