@@ -265,3 +265,17 @@ func TestAbandonedFetchesEnd(t *testing.T) {
 		}
 	}
 }
+
+// A bill of materials may list whatever it likes: it is the publisher's own.
+func TestLongStatementsAreEvidence(t *testing.T) {
+	w := newWorld(t)
+	signed := w.signed(imageOf("signed"), "v1")
+	files := list{}
+	for i := range 60_000 {
+		files = append(files, object{"f": i, "n": "a", "v": 1})
+	}
+	b := mustJSON(object{"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://spdx.dev/Document", "predicate": object{"files": files},
+		"subject": list{object{"digest": object{"sha256": signed.digest.Encoded()}}}})
+	e := w.unsigned(evidenceManifest(inToto, b), "sbom")
+	w.wantManifest(manifestPath(app, e.digest), e)
+}

@@ -362,7 +362,10 @@ func unambiguousJSON(b []byte, names *spelling) error {
 	if err != nil || tok != json.Delim('{') {
 		return errors.New("not a manifest: expected a JSON object")
 	}
-	w := &walker{dec: dec, left: maxManifestValues}
+	w := &walker{dec: dec, left: len(b)}
+	if names == manifestSpelling { // what becomes of it in memory is many times its size
+		w.left = maxManifestValues
+	}
 	if err := w.object(1, names); err != nil {
 		return err
 	}
@@ -416,7 +419,7 @@ func (w *walker) array(depth int, names *spelling) error {
 		return fmt.Errorf("nested deeper than %d", maxManifestNesting)
 	}
 	for n := 0; w.dec.More(); n++ {
-		if n >= maxManifestLayers {
+		if names != nil && n >= maxManifestLayers {
 			return fmt.Errorf("a list of more than %d entries", maxManifestLayers)
 		}
 		if err := w.value(depth+1, names); err != nil {
@@ -429,7 +432,7 @@ func (w *walker) array(depth int, names *spelling) error {
 
 func (w *walker) value(depth int, names *spelling) error {
 	if w.left--; w.left < 0 {
-		return fmt.Errorf("more than %d values", maxManifestValues)
+		return errors.New("more values than a manifest has")
 	}
 	tok, err := w.dec.Token()
 	if err != nil {
