@@ -316,6 +316,7 @@ func TestTheFallbackTagListsEvidence(t *testing.T) {
 		"an image":                     indexOf(sig, imageOf("evil").referring(signed)),
 		"an unsigned image's evidence": indexOf(sig, about(unsigned)),
 		"unsigned evidence first":      indexOf(about(unsigned), sig),
+		"an image with nothing to run": indexOf(sig, evidenceManifest(ociLayer, []byte("layer")).referring(signed)),
 		"an image first":               indexOf(imageOf("evil").referring(signed), sig),
 		"a relabelled layer":           indexOf(sig, evidenceManifest(inToto, []byte("layer")).referring(signed)),
 		"an index of evidence":         indexOf(sig, indexOf(about(signed))),

@@ -281,3 +281,23 @@ func FuzzRange(f *testing.F) {
 		}
 	})
 }
+
+// Each bound of what is read of a document holds by itself.
+func TestBoundsOfDocuments(t *testing.T) {
+	for name, tt := range map[string]struct {
+		document, reason string
+	}{
+		"entries of a list":     {`{"x":[` + strings.Repeat("1,", maxManifestLayers) + `1]}`, "entries"},
+		"values in short lists": {`{"x":[` + strings.Repeat("["+strings.Repeat("1,", 99)+"1],", maxManifestValues/100) + `1]}`, "values"},
+		"objects in objects":    {strings.Repeat(`{"x":`, maxManifestNesting+1) + `1` + strings.Repeat("}", maxManifestNesting+1), "deeper"},
+		"lists in lists":        {`{"x":` + strings.Repeat("[", maxManifestNesting+1) + strings.Repeat("]", maxManifestNesting+1) + `}`, "deeper"},
+	} {
+		if err := unambiguousJSON([]byte(tt.document), nil); err == nil || !strings.Contains(err.Error(), tt.reason) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	within := `{"x":[` + strings.Repeat("1,", maxManifestLayers-1) + `1],"y":` + strings.Repeat("[", maxManifestNesting-2) + strings.Repeat("]", maxManifestNesting-2) + `}`
+	if err := unambiguousJSON([]byte(within), nil); err != nil {
+		t.Error(err)
+	}
+}

@@ -323,6 +323,31 @@ func TestAFetchThatPanicsDecidesNothing(t *testing.T) {
 	w.wantUnavailable(manifestPath(app, digest.FromString("x")))
 }
 
+// fragile is a memory that trips over one manifest.
+type fragile struct {
+	proxy.Content[*proxy.Manifest]
+	over digest.Digest
+}
+
+func (f fragile) Get(repo string, d digest.Digest) (*proxy.Manifest, bool) {
+	if d == f.over {
+		panic("a memory tripped")
+	}
+	return f.Content.Get(repo, d)
+}
+
+func TestAChildThatPanicsDecidesNothing(t *testing.T) {
+	index := multiArch("image")
+	w := newWorld(t, func(_ *world, s *settings) {
+		s.memory = func(c proxy.Content[*proxy.Manifest]) proxy.Content[*proxy.Manifest] {
+			return fragile{c, index.children[0].digest}
+		}
+	})
+	w.unsigned(index, "v1")
+	w.sign(w.key, app+":v1", index.children[1])
+	w.wantUnavailable(manifestPath(app, "v1"))
+}
+
 func TestTheZeroVerdictDenies(t *testing.T) {
 	j := &judge{revision: "1", answer: func(verify.Subject) (verify.Verdict, error) { return verify.Verdict{}, nil }}
 	w := newWorld(t, func(_ *world, s *settings) { s.fake = j })
