@@ -292,12 +292,12 @@ func TestBoundsOfDocuments(t *testing.T) {
 		"objects in objects":    {strings.Repeat(`{"x":`, maxManifestNesting+1) + `1` + strings.Repeat("}", maxManifestNesting+1), "deeper"},
 		"lists in lists":        {`{"x":` + strings.Repeat("[", maxManifestNesting+1) + strings.Repeat("]", maxManifestNesting+1) + `}`, "deeper"},
 	} {
-		if err := unambiguousJSON([]byte(tt.document), nil); err == nil || !strings.Contains(err.Error(), tt.reason) {
+		if err := unambiguousJSON([]byte(tt.document), manifestSpelling); err == nil || !strings.Contains(err.Error(), tt.reason) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	within := `{"x":[` + strings.Repeat("1,", maxManifestLayers-1) + `1],"y":` + strings.Repeat("[", maxManifestNesting-2) + strings.Repeat("]", maxManifestNesting-2) + `}`
-	if err := unambiguousJSON([]byte(within), nil); err != nil {
+	if err := unambiguousJSON([]byte(within), manifestSpelling); err != nil {
 		t.Error(err)
 	}
 }
