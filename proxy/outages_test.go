@@ -52,7 +52,7 @@ func TestASignatureServerInTroubleDecidesNothing(t *testing.T) {
 			w := newWorld(t, func(w *world, s *settings) {
 				s.policy[registryName] = list{signedByAs(object{"type": "matchRepository"}, signer)}
 				s.verdicts.AllowedTTL = 0
-				s.upstream.HeaderTimeout, s.upstream.BodyTimeout = 600*time.Millisecond, 600*time.Millisecond
+				s.upstream.HeaderTimeout, s.upstream.BodyTimeout = 400*time.Millisecond, 400*time.Millisecond
 			})
 			w.unsigned(good, "v0", "v1")
 			first, second := signaturePath(app, good.digest, 1), signaturePath(app, good.digest, 2)
@@ -124,7 +124,7 @@ func TestARegistryInTroubleDecidesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, func(_ *world, s *settings) {
-				s.upstream.HeaderTimeout, s.upstream.BodyTimeout = 600*time.Millisecond, 600*time.Millisecond
+				s.upstream.HeaderTimeout, s.upstream.BodyTimeout = 400*time.Millisecond, 400*time.Millisecond
 			})
 			w.signed(good, "v1")
 			w.registry.answer(manifestPath(repo, "v1"), tt.answer)
