@@ -448,3 +448,32 @@ func TestVerdictsUnderLoad(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// Anybody can store signatures, many and long: what is remembered of a verdict does
+// not grow with them.
+func TestTheInventoryIsNotRemembered(t *testing.T) {
+	full := verify.Verdict{Decision: verify.Denied, Scope: "s", Revision: "r", Requirements: []verify.Result{{Type: "signedBy"}},
+		Signatures: make([]verify.Signature, 127), Looked: []string{"somewhere"}}
+	c, err := cache.NewVerdicts(fixedVerdict{full}, cache.VerdictOptions{Size: 1, DeniedTTL: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := reference.ParseNormalizedNamed("registry.example.com/app:v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{127, 0} {
+		v, err := c.Verify(t.Context(), verify.Subject{Ref: ref, Digest: "sha256:x"})
+		if err != nil || len(v.Signatures) != want || len(v.Requirements) != 1 || v.Cached != (i > 0) {
+			t.Errorf("answer %d: %d signatures, %d requirements, cached %t, %v", i, len(v.Signatures), len(v.Requirements), v.Cached, err)
+		}
+	}
+}
+
+type fixedVerdict struct{ v verify.Verdict }
+
+func (f fixedVerdict) Revision() string { return f.v.Revision }
+
+func (f fixedVerdict) Verify(context.Context, verify.Subject) (verify.Verdict, error) {
+	return f.v, nil
+}
