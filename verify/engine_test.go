@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -524,4 +525,14 @@ func TestConcurrentVerificationAndReload(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A signed schema 1 manifest whose signatures state a payload of negative length
+// makes their reader panic.
+func TestDigestOfMalformedSchema1Signatures(t *testing.T) {
+	protected := base64.RawURLEncoding.EncodeToString([]byte(`{"formatLength":-5,"formatTail":"fQ","time":"2020-01-01T00:00:00Z"}`))
+	m := `{"schemaVersion":1,"fsLayers":[],"signatures":[{"header":{"alg":"ES256","jwk":{}},"signature":"eA","protected":"` + protected + `"}]}`
+	if d, err := ManifestDigest([]byte(m), ""); err == nil {
+		t.Errorf("found %s", d)
+	}
 }

@@ -157,7 +157,13 @@ type Verifier interface {
 // ManifestDigest computes the digest of a manifest with the algorithm given,
 // leaving out the signatures of Docker schema 1 manifests as their digests do
 // (manifest.Digest of containers/image). The zero algorithm is sha256.
-func ManifestDigest(b []byte, alg digest.Algorithm) (digest.Digest, error) {
+func ManifestDigest(b []byte, alg digest.Algorithm) (d digest.Digest, err error) {
+	// The reader of schema 1 signatures trips over some malformed ones.
+	defer func() {
+		if r := recover(); r != nil {
+			d, err = "", fmt.Errorf("the manifest's signatures cannot be read: %v", r)
+		}
+	}()
 	if alg == "" || alg == digest.SHA256 {
 		return manifest.Digest(b)
 	}
