@@ -255,7 +255,7 @@ func TestAbandonedFetchesEnd(t *testing.T) {
 		time.AfterFunc(200*time.Millisecond, func() { c.Close() })
 	}
 	time.Sleep(300 * time.Millisecond)
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		left := runtime.NumGoroutine() - before
 		if left < clients/4 {
 			return

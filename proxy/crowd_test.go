@@ -148,7 +148,7 @@ func TestAClientThatGivesUpDoesNotEndItForTheOthers(t *testing.T) {
 			<-came
 			second := make(chan answer, 1)
 			go func() { second <- w.get(manifestPath(app, "v1")) }()
-			time.Sleep(100 * time.Millisecond) // until the second waits too
+			time.Sleep(700 * time.Millisecond) // until the second waits too
 			cancel()
 			if err := <-first; !errors.Is(err, context.Canceled) {
 				t.Errorf("the first client: %v", err)

@@ -124,7 +124,9 @@ func TestARegistryInTroubleDecidesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, func(_ *world, s *settings) {
-				s.upstream.HeaderTimeout, s.upstream.BodyTimeout = 400*time.Millisecond, 400*time.Millisecond
+				if tt.code == "UNAVAILABLE" { // the others have to be decided before time is up
+					s.upstream.HeaderTimeout, s.upstream.BodyTimeout = 400*time.Millisecond, 400*time.Millisecond
+				}
 			})
 			w.signed(good, "v1")
 			w.registry.answer(manifestPath(repo, "v1"), tt.answer)
