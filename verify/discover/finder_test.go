@@ -265,7 +265,7 @@ func TestFileLookaside(t *testing.T) {
 		"a directory": {func(t *testing.T, dir string) { os.Mkdir(sig(t, dir), 0o755) }, 0, true},
 		"a FIFO": {func(t *testing.T, dir string) {
 			if err := syscall.Mkfifo(sig(t, dir), 0o644); err != nil {
-				t.Skip(err)
+				t.Fatal(err)
 			}
 		}, 0, true},
 		"a device": {func(t *testing.T, dir string) { os.Symlink("/dev/zero", sig(t, dir)) }, 0, true},
@@ -275,8 +275,9 @@ func TestFileLookaside(t *testing.T) {
 		}, 0, true},
 		"a file for the directory": {func(t *testing.T, dir string) { writeFile(t, dir, "app@sha256="+hexD, "x") }, 0, true},
 		"no permission": {func(t *testing.T, dir string) {
-			if os.Geteuid() == 0 {
-				t.Skip("root may read everything")
+			if os.Geteuid() == 0 { // root may read everything but a link to itself
+				os.Symlink(sig(t, dir), sig(t, dir))
+				return
 			}
 			os.Chmod(filepath.Dir(sig(t, dir)), 0)
 		}, 0, true},
