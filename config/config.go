@@ -29,6 +29,20 @@ type Config struct {
 	TLS TLS `mapstructure:"tls"`
 	// Admin is the second listener.
 	Admin Admin `mapstructure:"admin"`
+	// Hosts says which registry a request means by the host that it names.
+	// Default: none, every host is the gate's own.
+	Hosts []Host `mapstructure:"hosts"`
+	// Listeners are more addresses of the registry API, each for one registry.
+	// Default: none.
+	Listeners []Listener `mapstructure:"listeners"`
+	// Intercept is the HTTP proxy that terminates TLS of registries. Default: off.
+	Intercept Intercept `mapstructure:"intercept"`
+	// StateDir is where the gate keeps what it makes itself: the authority of
+	// Intercept and the key of Auth.Token. It is looked at only when one of them is
+	// made there. Default /var/lib/pullgate.
+	StateDir string `mapstructure:"state_dir"`
+	// Auth says who may pull. Default: everybody.
+	Auth Auth `mapstructure:"auth"`
 	// Policy is the path of the signature policy, containers-policy.json(5).
 	// Required, without a default.
 	Policy string `mapstructure:"policy"`
@@ -66,7 +80,8 @@ type Config struct {
 	Log Log `mapstructure:"log"`
 
 	// Warnings says what looks wrong but is no fault, one line each: environment
-	// variables that start with PULLGATE_ and set nothing.
+	// variables that start with PULLGATE_ and set nothing, and settings that expose
+	// the gate.
 	Warnings []string `mapstructure:"-"`
 
 	// origins says where each key's value comes from, for the faults of Validate.
@@ -78,8 +93,10 @@ type Config struct {
 type TLS struct {
 	Cert string `mapstructure:"cert"` // certificate chain, leaf first
 	Key  string `mapstructure:"key"`  // private key of the leaf
-	// ClientCA holds the authorities whose client certificates are required of
-	// every client. Default: clients need none.
+	// ClientCA holds the authorities of client certificates. When Auth has nothing
+	// configured, every client must show one; otherwise a certificate is one of the
+	// ways to say who one is, and a client may show none. Default: none are asked
+	// for.
 	ClientCA string `mapstructure:"client_ca"`
 }
 
@@ -107,6 +124,93 @@ type Upstream struct {
 	// Transport is the section of the policy that judges its images:
 	// TransportDocker or TransportAtomic. Default TransportDocker.
 	Transport string `mapstructure:"transport"`
+	// Credentials says whose credentials the upstream sees: CredentialsGate or
+	// CredentialsClient. Default CredentialsGate.
+	Credentials string `mapstructure:"credentials"`
+}
+
+// Host maps the host that a request names (its Host header, and the name of its
+// TLS handshake) to a registry.
+type Host struct {
+	// Host is a DNS name in lower case, with the port when clients write one, or
+	// *.domain for every name with one more label.
+	Host string `mapstructure:"host"`
+	// Registry is the registry that is meant, served by the gate. It may be empty
+	// for *.domain only: the label is then the name of one of Upstreams with - for
+	// each . and : (docker-io.gate.example is docker.io).
+	Registry string `mapstructure:"registry"`
+}
+
+// Listener is an address of the registry API at which every request means one
+// registry.
+type Listener struct {
+	Listen   string `mapstructure:"listen"`   // host:port, like Config.Listen; required
+	Registry string `mapstructure:"registry"` // served by the gate; required
+	// Mirror refuses in the form that keeps docker from asking Docker Hub instead.
+	// Registry is docker.io then, as docker has mirrors of nothing else.
+	Mirror bool `mapstructure:"mirror"`
+	// PlainHTTP leaves out the TLS that the main listener has.
+	PlainHTTP bool `mapstructure:"plain_http"`
+}
+
+// Intercept is the HTTP proxy for clients whose image names stay as they are.
+// Hosts of registries are terminated and judged, those of Tunnel are passed
+// through, everything else is refused.
+type Intercept struct {
+	Listen string `mapstructure:"listen"` // host:port; default: empty, no proxy
+	// CA issues the certificates that are shown for registries.
+	CA CA `mapstructure:"ca"`
+	// Tunnel lists where clients may connect to through the proxy: host and
+	// *.domain (port 443), host:port, an address, address:port, or a CIDR. Default:
+	// none.
+	Tunnel []string `mapstructure:"tunnel"`
+}
+
+// CA are the files of the certificate authority, PEM. They stand or fall together.
+// Default: both in StateDir, see [Config.CAFiles].
+type CA struct {
+	Cert string `mapstructure:"cert"` // certificate of the authority
+	Key  string `mapstructure:"key"`  // its private key
+}
+
+// Auth says who may pull. The zero value lets everybody pull everything that the
+// policy allows.
+type Auth struct {
+	// Htpasswd is a file of users with bcrypt passwords, htpasswd(1).
+	Htpasswd string `mapstructure:"htpasswd"`
+	// Token is the gate's own token endpoint.
+	Token Token `mapstructure:"token"`
+	// TrustedNetworks may pull without saying who they are: addresses and CIDRs.
+	TrustedNetworks []string `mapstructure:"trusted_networks"`
+	// TrustedProxies are believed about the client's address (X-Forwarded-For):
+	// addresses and CIDRs.
+	TrustedProxies []string `mapstructure:"trusted_proxies"`
+	// Rules say who may pull what. Default: none, who may pull at all may pull
+	// everything.
+	Rules []Rule `mapstructure:"rules"`
+}
+
+// Token is the token endpoint, distribution-spec "token authentication".
+type Token struct {
+	Enabled bool `mapstructure:"enabled"` // default false
+	// Key is the private key that signs tokens, PEM, ECDSA. Default: in StateDir,
+	// see [Config.TokenKeyFile].
+	Key string `mapstructure:"key"`
+	// Realm is the absolute URL of the endpoint as clients reach it. Default: made
+	// of the host that the request names.
+	Realm   string        `mapstructure:"realm"`
+	Service string        `mapstructure:"service"` // name of the gate in tokens; default "pullgate"
+	TTL     time.Duration `mapstructure:"ttl"`     // life of a token; default 5m
+}
+
+// Rule lets whoever is one of Users, Certificates or Networks pull Scopes.
+type Rule struct {
+	Users        []string `mapstructure:"users"`        // names of Auth.Htpasswd
+	Certificates []string `mapstructure:"certificates"` // names of client certificates
+	Networks     []string `mapstructure:"networks"`     // addresses and CIDRs
+	// Scopes are written like scopes of the policy: registry, registry/namespace,
+	// registry/namespace/repository, *.domain; or "*" for everything.
+	Scopes []string `mapstructure:"scopes"`
 }
 
 // Verdicts bounds the verdict cache.
@@ -140,6 +244,9 @@ const (
 
 	TransportDocker = "docker" // judged by the policy's "docker" scopes
 	TransportAtomic = "atomic" // judged by the policy's "atomic" scopes
+
+	CredentialsGate   = "gate"   // AuthFile, shared by all who may pull
+	CredentialsClient = "client" // the client's own, passed through
 
 	AuditStdout = "-" // the audit log goes to standard output
 

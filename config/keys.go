@@ -18,15 +18,23 @@ const (
 	kindInt
 	kindDuration
 	kindTexts   // list of texts
-	kindObjects // list of objects, each with the keys of upstreamKeys
+	kindObjects // list of objects, each with the keys of key.item
+)
+
+// Defaults of settings that others than Load know, too.
+const (
+	defaultStateDir = "/var/lib/pullgate"
+	defaultService  = "pullgate"
+	defaultTokenTTL = 5 * time.Minute
 )
 
 // key is one setting.
 type key struct {
 	name string // dotted: verdicts.size
 	kind kind
-	path bool // a path, or for endpoints a text that can hold one
-	def  any  // default; nil when there is none
+	path bool  // a path, or for endpoints a text that can hold one
+	def  any   // default; nil when there is none
+	item []key // keys of an item, for kindObjects
 }
 
 // keys returns every setting, in the order of the documentation.
@@ -37,10 +45,26 @@ func keys() []key {
 		{name: "tls.key", path: true},
 		{name: "tls.client_ca", path: true},
 		{name: "admin.listen", def: "127.0.0.1:5001"},
+		{name: "hosts", kind: kindObjects, item: hostKeys()},
+		{name: "listeners", kind: kindObjects, item: listenerKeys()},
+		{name: "intercept.listen"},
+		{name: "intercept.ca.cert", path: true},
+		{name: "intercept.ca.key", path: true},
+		{name: "intercept.tunnel", kind: kindTexts},
+		{name: "state_dir", path: true, def: defaultStateDir},
+		{name: "auth.htpasswd", path: true},
+		{name: "auth.token.enabled", kind: kindBool, def: false},
+		{name: "auth.token.key", path: true},
+		{name: "auth.token.realm"},
+		{name: "auth.token.service", def: defaultService},
+		{name: "auth.token.ttl", kind: kindDuration, def: defaultTokenTTL},
+		{name: "auth.trusted_networks", kind: kindTexts},
+		{name: "auth.trusted_proxies", kind: kindTexts},
+		{name: "auth.rules", kind: kindObjects, item: ruleKeys()},
 		{name: "policy", path: true},
 		{name: "registries_d", path: true},
 		{name: "default_registry", def: dockerHub},
-		{name: "upstreams", kind: kindObjects},
+		{name: "upstreams", kind: kindObjects, item: upstreamKeys()},
 		{name: "other_registries", def: OthersDeny},
 		{name: "auth_file", path: true},
 		{name: "certs_d", kind: kindTexts, path: true, def: defaultCertsD()},
@@ -59,7 +83,23 @@ func keys() []key {
 
 // upstreamKeys returns the keys of one item of upstreams.
 func upstreamKeys() []key {
-	return []key{{name: "registry"}, {name: "prefix"}, {name: "endpoint", path: true}, {name: "transport"}}
+	return []key{{name: "registry"}, {name: "prefix"}, {name: "endpoint", path: true}, {name: "transport"}, {name: "credentials"}}
+}
+
+// hostKeys returns the keys of one item of hosts.
+func hostKeys() []key { return []key{{name: "host"}, {name: "registry"}} }
+
+// listenerKeys returns the keys of one item of listeners.
+func listenerKeys() []key {
+	return []key{{name: "listen"}, {name: "registry"}, {name: "mirror", kind: kindBool}, {name: "plain_http", kind: kindBool}}
+}
+
+// ruleKeys returns the keys of one item of auth.rules.
+func ruleKeys() []key {
+	return []key{
+		{name: "users", kind: kindTexts}, {name: "certificates", kind: kindTexts},
+		{name: "networks", kind: kindTexts}, {name: "scopes", kind: kindTexts},
+	}
 }
 
 func defaultCertsD() []string {

@@ -149,6 +149,9 @@ func (c *Config) fillUpstreams() {
 		if u.Transport == "" {
 			u.Transport = TransportDocker
 		}
+		if u.Credentials == "" {
+			u.Credentials = CredentialsGate
+		}
 	}
 }
 

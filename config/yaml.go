@@ -162,7 +162,7 @@ func (r *yamlReader) value(k key, n *yaml.Node) (any, bool) {
 	case kindObjects:
 		list := []any{}
 		ok := r.sequence(n, k.name, func(name string, item *yaml.Node) bool {
-			list = append(list, r.object(name, item))
+			list = append(list, r.object(k.item, name, item))
 			return true
 		})
 		return list, ok
@@ -183,15 +183,15 @@ func (r *yamlReader) sequence(n *yaml.Node, name string, each func(name string, 
 	return good
 }
 
-// object reads one item of upstreams. Faulty members are left out and reported.
-func (r *yamlReader) object(name string, n *yaml.Node) map[string]any {
+// object reads one item of a list of objects. Faulty members are left out and
+// reported.
+func (r *yamlReader) object(all []key, name string, n *yaml.Node) map[string]any {
 	object := map[string]any{}
-	all := upstreamKeys()
 	r.mapping(n, name, children(all, ""), func(child string, value *yaml.Node) {
 		i := slices.IndexFunc(all, func(k key) bool { return k.name == child })
 		k := all[i]
 		k.name = name + "." + child
-		if v, ok := r.scalar(k, value); ok {
+		if v, ok := r.value(k, value); ok {
 			object[child] = v
 		}
 	})
