@@ -1,0 +1,47 @@
+package config
+
+import "path/filepath"
+
+// Names of what the gate makes itself, in StateDir.
+const (
+	caCertName   = "intercept-ca.crt"
+	caKeyName    = "intercept-ca.key"
+	tokenKeyName = "token.key"
+)
+
+// CAFiles returns the paths of the intercepting authority's certificate and key:
+// those of Intercept.CA, or else those in StateDir, which are made at the first
+// start.
+func (c *Config) CAFiles() (cert, key string) {
+	if c.Intercept.CA.Cert != "" || c.Intercept.CA.Key != "" {
+		return c.Intercept.CA.Cert, c.Intercept.CA.Key
+	}
+	return filepath.Join(c.StateDir, caCertName), filepath.Join(c.StateDir, caKeyName)
+}
+
+// TokenKeyFile returns the path of the key that signs tokens: Auth.Token.Key, or
+// else the one in StateDir, which is made at the first start.
+func (c *Config) TokenKeyFile() string {
+	if c.Auth.Token.Key != "" {
+		return c.Auth.Token.Key
+	}
+	return filepath.Join(c.StateDir, tokenKeyName)
+}
+
+// keepsState reports whether anything is kept in StateDir.
+func (c *Config) keepsState() bool {
+	ca := c.Intercept.Listen != "" && c.Intercept.CA == CA{}
+	token := c.Auth.Token.Enabled && c.Auth.Token.Key == ""
+	return ca || token
+}
+
+// Enabled reports whether clients are asked who they are: any of htpasswd, token,
+// trusted_networks and rules is configured. Otherwise everybody may pull.
+// TrustedProxies alone asks nobody.
+func (a Auth) Enabled() bool {
+	return a.Htpasswd != "" || a.Token.Enabled || len(a.TrustedNetworks) > 0 || len(a.Rules) > 0
+}
+
+// CertificateRequired reports whether every client must show a certificate of
+// TLS.ClientCA, since there is no other way to say who it is.
+func (c *Config) CertificateRequired() bool { return c.TLS.ClientCA != "" && !c.Auth.Enabled() }
