@@ -8,83 +8,23 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/pullgate/pullgate/proxy/internal/address"
 )
 
 // class says how far an address reaches. A target is allowed when it is at
 // least as public as the upstream that names it: whoever runs a registry on the
 // internet must not make the gate fetch from the networks behind it.
-type class int32
+type class = address.Class
 
 const (
-	forbidden class = iota // never a target: link-local, unspecified, multicast, metadata services
-	public
-	private
-	loopback
+	forbidden = address.Forbidden // never a target
+	public    = address.Public
+	private   = address.Private
+	loopback  = address.Loopback
 )
 
-// String names the class for errors.
-func (c class) String() string {
-	return [...]string{"link-local or reserved", "public", "private", "loopback"}[c]
-}
-
-// Address blocks by class, where net/netip has no predicate of its own. From the
-// IANA special-purpose address registries (RFC 6890).
-var (
-	privateBlocks = prefixes("100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "fec0::/10")
-	// The last four are metadata services of clouds outside link-local space.
-	forbiddenBlocks = prefixes("0.0.0.0/8", "240.0.0.0/4", "64:ff9b:1::/48", "2001::/32",
-		"100.100.100.200/32", "168.63.129.16/32", "fd00:ec2::/64", "fd20:ce::254/128")
-	// Blocks whose addresses carry an IPv4 address, and where in it.
-	embeddedV4 = map[netip.Prefix]int{
-		netip.MustParsePrefix("64:ff9b::/96"):    12, // NAT64, RFC 6052
-		netip.MustParsePrefix("2002::/16"):       2,  // 6to4, RFC 3056
-		netip.MustParsePrefix("::/96"):           12, // IPv4-compatible, RFC 4291
-		netip.MustParsePrefix("::ffff:0:0:0/96"): 12, // IPv4-translated, RFC 7915
-	}
-)
-
-func prefixes(all ...string) []netip.Prefix {
-	out := make([]netip.Prefix, len(all))
-	for i, s := range all {
-		out[i] = netip.MustParsePrefix(s)
-	}
-	return out
-}
-
-// classOf classifies an address. IPv6 forms that carry an IPv4 address are
-// classified by that address.
-func classOf(a netip.Addr) class {
-	a = a.Unmap().WithZone("")
-	switch {
-	case !a.IsValid(), a.IsUnspecified():
-		return forbidden
-	case a.IsLoopback():
-		return loopback
-	}
-	if a.Is6() {
-		for p, at := range embeddedV4 {
-			if b := a.As16(); p.Contains(a) {
-				return classOf(netip.AddrFrom4([4]byte(b[at : at+4])))
-			}
-		}
-	}
-	switch {
-	case a.IsLinkLocalUnicast(), a.IsMulticast(), within(forbiddenBlocks, a):
-		return forbidden
-	case a.IsPrivate(), within(privateBlocks, a):
-		return private
-	}
-	return public
-}
-
-func within(blocks []netip.Prefix, a netip.Addr) bool {
-	for _, p := range blocks {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
+func classOf(a netip.Addr) class { return address.ClassOf(a) }
 
 // guard decides where the requests of one upstream may go.
 type guard struct {
@@ -149,7 +89,7 @@ func (g *guard) checkURL(u *url.URL) error {
 	}
 	c, ok := g.literal(u)
 	if !ok {
-		if endsInNumber(u.Hostname()) {
+		if address.EndsInNumber(u.Hostname()) {
 			return refuse("expected a host name or an address in its usual form")
 		}
 		return nil
@@ -211,21 +151,6 @@ func (g *guard) literal(u *url.URL) (class, bool) {
 func isAddr(host string) bool {
 	_, err := netip.ParseAddr(host)
 	return err == nil
-}
-
-// endsInNumber finds hosts like 2130706433 or 0x7f.1, which some resolvers (a
-// proxy's, say) read as IPv4 addresses, and those without any last label. No
-// top-level domain looks like that.
-func endsInNumber(host string) bool {
-	host = strings.TrimSuffix(host, ".")
-	last := host[strings.LastIndexByte(host, '.')+1:]
-	if last == "" {
-		return true
-	}
-	if _, err := strconv.ParseUint(last, 0, 64); err == nil {
-		return true
-	}
-	return strings.Trim(last, "0123456789") == ""
 }
 
 // hostPort is the host and port that u is dialled at, in lower case.
