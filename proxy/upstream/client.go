@@ -27,6 +27,11 @@ type Registry struct {
 	// Transport is the section of policy.json that judges its images: "",
 	// "docker" or "atomic". It is carried for the caller and means nothing here.
 	Transport string
+	// ClientCredentials makes every request for its content carry the
+	// Authorization header of the client that it is made for, and nothing of the
+	// gate's: Options.Credentials are not asked for and client certificates of
+	// certs.d are not presented. Only http and https endpoints know it.
+	ClientCredentials bool
 }
 
 // Credentials returns what the gate presents to the registry of repo for that
@@ -46,7 +51,12 @@ type Options struct {
 	// containers-certs.d(5). The first that has a directory for a host wins.
 	CertsDirs []string
 	UserAgent string
-	Logger    *slog.Logger
+	// Via is sent as the Via header (RFC 9110, section 7.6.3) of every request,
+	// those to redirect targets, token servers and signature servers too, so that
+	// the gate knows a request of its own when it comes back: "1.1 pullgate-…".
+	// Empty sends none.
+	Via    string
+	Logger *slog.Logger
 
 	ManifestLimit  int64         // bytes of one manifest or list; 0 is 4 MiB
 	ConnectTimeout time.Duration // look-up and connection; 0 is 10 s
@@ -100,6 +110,7 @@ type Client struct {
 	fixed  map[string]*served
 	alias  map[string]string // host that a configured registry is reached at → its name
 	others *others
+	yes    *consents // of registries that the client's own credentials are for
 }
 
 // served is a registry that can be asked.
@@ -128,7 +139,7 @@ func New(o Options) (*Client, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	c := &Client{opt: &o, fixed: map[string]*served{}, alias: map[string]string{}}
+	c := &Client{opt: &o, fixed: map[string]*served{}, alias: map[string]string{}, yes: newConsents(o.seams.now)}
 	var faults []error
 	for _, r := range o.Registries {
 		if err := c.add(r); err != nil {
@@ -161,6 +172,13 @@ func (c *Client) add(r Registry) error {
 	b, err := c.open(r)
 	if err != nil {
 		return err
+	}
+	if r.ClientCredentials {
+		rem, ok := b.(*remote)
+		if !ok {
+			return errors.New("the client's credentials: expected an endpoint https://… or http://…, for files know no credentials")
+		}
+		rem.passClients(c.yes)
 	}
 	c.fixed[r.Name] = &served{name: r.Name, transport: r.Transport, backend: b}
 	c.alias[bareHost(r.Name)] = r.Name

@@ -24,6 +24,8 @@ var (
 	errSlowBody = errors.New("the answer's body did not arrive in time")
 	errIdleBody = errors.New("the answer's body stalled")
 	errSlowAuth = errors.New("the token server did not answer in time")
+
+	errSlowAnswer = errors.New("the registry did not answer in time")
 )
 
 // localFault is trouble on our side of the wire: unreadable certificates,

@@ -32,6 +32,7 @@ type seams struct {
 	proxy    func(*http.Request) (*url.URL, error) // nil: http.ProxyFromEnvironment
 	backoff  time.Duration                         // first wait between tries
 	send     http.RoundTripper                     // nil: real connections
+	now      func() time.Time                      // nil: time.Now
 }
 
 // setDefaults fills in what is zero and refuses what makes no sense.
@@ -39,6 +40,9 @@ func (o *Options) setDefaults() error {
 	if o.ManifestLimit < 0 || o.ConnectTimeout < 0 || o.HeaderTimeout < 0 ||
 		o.BodyTimeout < 0 || o.IdleTimeout < 0 || o.MaxRedirects < 0 {
 		return errors.New("upstream limits: expected zero (the default) or more")
+	}
+	if len(o.Via) > 256 || !printable(o.Via) {
+		return errors.New("via: expected at most 256 bytes of printable ASCII")
 	}
 	orElse(&o.ManifestLimit, 4<<20)
 	orElse(&o.ConnectTimeout, 10*time.Second)
@@ -56,6 +60,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.seams.class == nil {
 		o.seams.class = func(a netip.AddrPort) class { return classOf(a.Addr()) }
+	}
+	if o.seams.now == nil {
+		o.seams.now = time.Now
 	}
 	if o.seams.proxy == nil {
 		o.seams.proxy = http.ProxyFromEnvironment

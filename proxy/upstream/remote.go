@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ type remote struct {
 	http  *http.Client
 	known tokens
 	ext   extensionSupport
+	pass  *passing // nil: the gate's own credentials
 }
 
 func newRemote(o *Options, name, label, endpoint string, other bool) (*remote, error) {
@@ -58,6 +60,11 @@ type call struct {
 	url    *url.URL // in place of path and query
 	accept string
 	repo   reference.Named // whose credentials; nil for none at all
+	// What only requests on behalf of a client have.
+	login bool   // with the client's header though it is for no repository
+	form  []byte // body of a POST
+	auth  string // Authorization header in place of the context's; with url alone
+	last  bool   // a redirect is an answer
 }
 
 // answer is a response with status 200 whose body has not been read.
@@ -97,13 +104,7 @@ func (r *remote) ask(ctx context.Context, c call) (*answer, error) {
 		return nil, err
 	}
 	start := time.Now()
-	var resp *http.Response
-	if c.repo == nil {
-		resp, err = r.http.Do(req)
-	} else {
-		req = req.WithContext(pullContext(ctx, c.repo))
-		resp, err = authClient(r.http, &r.known, r.opt.Credentials, c.repo).Do(req)
-	}
+	resp, err := r.send(ctx, c, req)
 	took := time.Since(start)
 	if err != nil {
 		e := asError(ctx, r.name, c.op, err)
@@ -121,8 +122,25 @@ func (r *remote) ask(ctx context.Context, c call) (*answer, error) {
 	return &answer{Response: resp, r: r, call: c, ctx: ctx, cancel: cancel}, nil
 }
 
-// request writes a call as a request without credentials of the registry.
+// send sends a call's request with the credentials that are its own.
+func (r *remote) send(ctx context.Context, c call, req *http.Request) (*http.Response, error) {
+	switch {
+	case r.pass != nil && c.last:
+		return r.pass.plain.Do(req)
+	case c.repo == nil || r.pass != nil:
+		return r.http.Do(req)
+	}
+	req = req.WithContext(pullContext(ctx, c.repo))
+	return authClient(r.http, &r.known, r.opt.Credentials, c.repo).Do(req)
+}
+
+// request writes a call as a request. Of the credentials it has those that the
+// client lends, or that the URL holds.
 func (r *remote) request(ctx context.Context, c call) (*http.Request, error) {
+	header, err := r.lent(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	u := r.base.JoinPath(c.path)
 	u.RawQuery = c.query.Encode()
 	var user *url.Userinfo
@@ -130,12 +148,22 @@ func (r *remote) request(ctx context.Context, c call) (*http.Request, error) {
 		plain := *c.url
 		u, user, plain.User = &plain, c.url.User, nil
 	}
-	req, err := http.NewRequestWithContext(ctx, c.method, u.String(), nil)
+	var body io.Reader
+	if c.form != nil {
+		body = bytes.NewReader(c.form)
+	}
+	req, err := http.NewRequestWithContext(ctx, c.method, u.String(), body)
 	if err != nil {
 		return nil, unexpected(r.name, c.op, "expected a request that can be written as a URL")
 	}
 	if c.accept != "" {
 		req.Header.Set("Accept", c.accept)
+	}
+	if c.form != nil {
+		req.Header.Set("Content-Type", formType)
+	}
+	if header != "" {
+		req.Header.Set("Authorization", header)
 	}
 	if user != nil {
 		password, _ := user.Password()
@@ -215,13 +243,14 @@ func (a *answer) statusError() *Error {
 	if a.StatusCode == http.StatusTooManyRequests || a.StatusCode == http.StatusServiceUnavailable {
 		e.RetryAfter = retryAfter(a.Header, time.Now())
 	}
+	a.tellClient(e)
 	b, err := a.drain()
 	var body struct {
 		Errors []struct {
 			Code string `json:"code"`
 		} `json:"errors"`
 	}
-	if err == nil && json.Unmarshal(b, &body) == nil && len(body.Errors) > 0 && errorCode.MatchString(body.Errors[0].Code) {
+	if err == nil && json.Unmarshal(b, &body) == nil && len(body.Errors) > 0 && a.fitToTell(body.Errors[0].Code) {
 		e.Err = fmt.Errorf("registry says %s", body.Errors[0].Code)
 	}
 	return e

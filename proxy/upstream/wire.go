@@ -90,6 +90,9 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	out.Header = req.Header.Clone()
 	out.Header.Set("Accept-Encoding", "identity")
 	out.Header.Set("User-Agent", w.opt.UserAgent)
+	if w.opt.Via != "" {
+		out.Header.Set("Via", w.opt.Via)
+	}
 
 	wait := w.opt.seams.backoff
 	for try := 1; ; try++ {
