@@ -1,0 +1,174 @@
+package harness
+
+import (
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"testing"
+)
+
+// GateName is the gate's name in a World.
+const GateName = "gate.example"
+
+// World is an internet with a Hub, and a gate in it that all nodes can reach.
+// The gate trusts one key, for docker.io and registry.example.com; everything
+// else is rejected.
+type World struct {
+	Net *Namespace
+	Hub *Hub
+	// Gate has the URL https://gate.example; only the World's nodes can reach it.
+	Gate *Gate
+	// GateAddr is its address. Port 443 is the registry API.
+	GateAddr netip.Addr
+	// GateMachine is what the gate runs on.
+	GateMachine *Machine
+	// Key is trusted. Sigs holds the signatures, as lookaside.
+	Key  *Key
+	Sigs map[string]*Lookaside // by registry
+
+	vantage *Vantage
+}
+
+// gateNames are the names that the gate's certificate is for: its own, those
+// that stand for a registry, and those of the registries themselves, for nodes
+// that resolve them to the gate.
+var gateNames = []string{GateName, "*." + GateName, HubRegistry, ExampleRegistry}
+
+// NewWorld starts everything but nodes. Extra is more YAML for the gate; it gets
+// the gate's address for settings that name one.
+func NewWorld(t testing.TB, extra func(gate netip.Addr) string) *World {
+	t.Helper()
+	w := &World{Net: NewNamespace(t), Key: NewGPG(t).Key(t, Ed25519), Sigs: map[string]*Lookaside{}}
+	w.Hub = NewHub(t, w.Net)
+	w.GateAddr = w.Net.Addr(t)
+	w.GateMachine = w.Net.NewMachine(t, "")
+	w.vantage = w.place(t, "gate", w.GateMachine)
+	w.startGate(t, extra(w.GateAddr))
+	return w
+}
+
+// place connects a machine to the world: the Hub's names and the gate's resolve,
+// and the Hub's authority is trusted.
+func (w *World) place(t testing.TB, name string, m *Machine) *Vantage {
+	t.Helper()
+	v := w.Hub.NewVantage(t, name)
+	for host, addr := range v.Addrs {
+		m.Resolve(t, addr, host)
+	}
+	m.Resolve(t, w.GateAddr, GateName)
+	m.Trust(t, w.Hub.CA.Certificate)
+	return v
+}
+
+// startGate is StartGate on the gate's machine.
+func (w *World) startGate(t testing.TB, extra string) {
+	t.Helper()
+	dir := w.GateMachine.Dir
+	admin := "127.0.0.1:9090"
+	g := &Gate{
+		Addr: GateName, URL: "https://" + GateName, AdminURL: "http://" + admin, Dir: dir,
+		Config: filepath.Join(dir, "pullgate.yaml"), Policy: filepath.Join(dir, "policy.json"),
+		binary: Binary(t, "pullgate"), auditAt: filepath.Join(dir, "audit.jsonl"),
+	}
+	cert, key := w.Hub.CA.IssueFiles(t, dir, gateNames...)
+	policy, places := Policy{Default: []Requirement{Reject()}}, RegistriesD{}
+	for _, name := range []string{"docker.io", ExampleRegistry} {
+		w.Sigs[name] = NewFileLookaside(t)
+		policy = policy.With(name, w.Key.SignedBy(t))
+		places[name] = SignaturePlace{Lookaside: w.Sigs[name].URL}
+	}
+	writeFile(t, g.Policy, policy.JSON(t))
+	places.Write(t, filepath.Join(dir, "registries.d"))
+	c := GateConfig{
+		Upstreams: []Upstream{
+			{Registry: "docker.io", Endpoint: "https://" + HubRegistry},
+			{Registry: ExampleRegistry, Endpoint: "https://" + ExampleRegistry},
+		},
+		DefaultRegistry: "docker.io", OtherRegistries: "deny",
+		Extra: "tls: {cert: " + cert + ", key: " + key + "}\n" + extra,
+	}
+	writeFile(t, g.Config, c.yaml(netip.AddrPortFrom(w.GateAddr, 443).String(), admin))
+	g.Process = w.GateMachine.Start(t, nil, g.binary, "serve", "--config", g.Config)
+	inside := w.Net.HTTP(t)
+	g.Process.WaitUntil(t, "readiness", func() bool {
+		resp, err := inside.Get(g.AdminURL + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	w.Gate = g
+}
+
+// Node is a machine with one client.
+type Node struct {
+	*Machine
+	World  *World
+	Client NodeClient
+
+	vantage *Vantage
+}
+
+// NewNode makes a node of the world. Name is for messages; root as in
+// [Namespace.NewMachine]. Nothing is configured and nothing runs on it; when
+// that is done, [NodeClient.Start] starts the daemon.
+func (w *World) NewNode(t testing.TB, name, root string, client NodeClient) *Node {
+	t.Helper()
+	n := &Node{Machine: w.Net.NewMachine(t, root), World: w, Client: client}
+	n.vantage = w.place(t, name, n.Machine)
+	return n
+}
+
+// Around is what reached the Hub from this node so far without the gate.
+func (n *Node) Around() Traffic {
+	n.vantage.Settle()
+	return n.vantage.Traffic()
+}
+
+// AroundSince is what reached the Hub after an earlier Around.
+func (n *Node) AroundSince(earlier Traffic) Traffic {
+	n.vantage.Settle()
+	return n.vantage.Since(earlier)
+}
+
+// NodeClient is a client on a node, with storage of its own in the node's
+// directory and with the settings in the node's /etc.
+type NodeClient interface {
+	// Kind says which modes fit.
+	Kind() ClientKind
+	// Version is the version of the program on the node, without what packagers
+	// add: "20.10".
+	Version(t testing.TB, n *Node) string
+	// Start starts the daemon with the node's settings; nothing for clients that
+	// have none.
+	Start(t testing.TB, n *Node)
+	// Pull pulls an image by the name that a person writes.
+	Pull(t testing.TB, n *Node, image string) Result
+}
+
+// ClientKind is a client, as far as its settings and its behaviour go.
+type ClientKind string
+
+// Kinds of clients.
+const (
+	DockerGraph      ClientKind = "docker"                  // graph driver
+	DockerContainerd ClientKind = "docker containerd store" // containerd image store
+	ContainerdCRI    ClientKind = "containerd"              // by the API of the kubelet
+	PodmanKind       ClientKind = "podman"
+	BuildahKind      ClientKind = "buildah"
+	SkopeoKind       ClientKind = "skopeo"
+)
+
+// Push puts an image into a registry of the world (docker.io or
+// registry.example.com), signed when that is said, and returns its name by tag.
+func (w *World) Push(t testing.TB, registry, repository, tag string, img Image, signed bool) Ref {
+	t.Helper()
+	reg := map[string]*Registry{"docker.io": w.Hub.Docker, ExampleRegistry: w.Hub.Example}[registry]
+	reg.Push(t, repository, tag, img)
+	ref := Tagged(registry, repository, tag)
+	if signed {
+		w.Sigs[registry].Put(t, repository, img.Digest, w.Key.Sign(t, ref.String(), img.Digest))
+	}
+	return ref
+}

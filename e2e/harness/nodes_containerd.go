@@ -1,0 +1,69 @@
+package harness
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// NodeContainerd is containerd on a node, asked by the API that the kubelet
+// uses (CRI). Registries are configured in /etc/containerd/certs.d.
+type NodeContainerd struct{}
+
+// Kind implements NodeClient.
+func (c *NodeContainerd) Kind() ClientKind { return ContainerdCRI }
+
+// Version implements NodeClient.
+func (c *NodeContainerd) Version(t testing.TB, n *Node) string {
+	t.Helper()
+	return versionOf(t, n.Run(t, "containerd", "--version"))
+}
+
+func (c *NodeContainerd) socket(n *Node) string { return filepath.Join(n.Dir, "s") }
+
+// Start implements NodeClient.
+func (c *NodeContainerd) Start(t testing.TB, n *Node) {
+	t.Helper()
+	format, plugins := 2, `[plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = "native"
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = "/etc/containerd/certs.d"
+`
+	if !strings.HasPrefix(c.Version(t, n), "1.") {
+		format, plugins = 3, `[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "native"
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = "/etc/containerd/certs.d"
+`
+	}
+	n.WriteFile(t, "/etc/containerd/config.toml", fmt.Appendf(nil, "version = %d\nroot = %q\nstate = %q\n[grpc]\n  address = %q\n%s",
+		format, filepath.Join(n.Dir, "root"), filepath.Join(n.Dir, "state"), c.socket(n), plugins))
+	p := n.Start(t, nil, "containerd", "--config", "/etc/containerd/config.toml")
+	p.WaitUntil(t, "an answer by the kubelet's API", func() bool {
+		_, err := criCall(c.socket(n), "/runtime.v1.ImageService/ListImages", nil)
+		return err == nil
+	})
+}
+
+// Pull implements NodeClient with the call of a kubelet.
+func (c *NodeContainerd) Pull(t testing.TB, n *Node, image string) Result {
+	t.Helper()
+	return c.PullAs(t, n, image, "", "")
+}
+
+// PullAs is Pull with a user and password, as from a pod's imagePullSecrets.
+func (c *NodeContainerd) PullAs(t testing.TB, n *Node, image, user, password string) Result {
+	t.Helper()
+	// PullImageRequest{image: ImageSpec{image}, auth: AuthConfig{username, password}}
+	request := protoField(1, protoField(1, []byte(image)))
+	if user != "" {
+		request = append(request, protoField(2, append(protoField(1, []byte(user)), protoField(2, []byte(password))...))...)
+	}
+	answer, err := criCall(c.socket(n), "/runtime.v1.ImageService/PullImage", request)
+	r := Result{Args: []string{"PullImage", image}, Stdout: string(answer)}
+	if err != nil {
+		r.ExitCode, r.Output = 1, err.Error()
+	}
+	return r
+}

@@ -1,0 +1,68 @@
+package harness
+
+import (
+	"path/filepath"
+	"regexp"
+	"testing"
+)
+
+// NodeDocker is dockerd on a node, with /etc/docker/daemon.json as the mode
+// wrote it.
+type NodeDocker struct {
+	// Containerd says that dockerd keeps images in containerd's store; the
+	// daemon.json has to say the same.
+	Containerd bool
+}
+
+// Kind implements NodeClient.
+func (d *NodeDocker) Kind() ClientKind {
+	if d.Containerd {
+		return DockerContainerd
+	}
+	return DockerGraph
+}
+
+// Version implements NodeClient with dockerd's.
+func (d *NodeDocker) Version(t testing.TB, n *Node) string {
+	t.Helper()
+	return versionOf(t, n.Run(t, "dockerd", "--version"))
+}
+
+// Start implements NodeClient.
+func (d *NodeDocker) Start(t testing.TB, n *Node) {
+	t.Helper()
+	args := []string{"dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none",
+		"--data-root", filepath.Join(n.Dir, "d"), "--exec-root", filepath.Join(n.Dir, "e"), "--pidfile", filepath.Join(n.Dir, "p"),
+		"--host", d.host(n), "--log-level=info"}
+	if d.Containerd {
+		args = append(args, "--storage-driver=native")
+	} else {
+		args = append(args, "--storage-driver=vfs")
+	}
+	p := n.Start(t, nil, args...)
+	p.WaitUntil(t, "docker version", func() bool { return n.Run(t, d.cli(n, "version")...).ExitCode == 0 })
+}
+
+func (d *NodeDocker) host(n *Node) string { return "unix://" + filepath.Join(n.Dir, "s") }
+
+func (d *NodeDocker) cli(n *Node, args ...string) []string {
+	return append([]string{"docker", "--host", d.host(n)}, args...)
+}
+
+// Pull implements NodeClient with docker pull.
+func (d *NodeDocker) Pull(t testing.TB, n *Node, image string) Result {
+	t.Helper()
+	return n.Run(t, d.cli(n, "pull", image)...)
+}
+
+var versionNumber = regexp.MustCompile(`\d+\.\d+`)
+
+// versionOf finds major and minor version in what a program says of itself.
+func versionOf(t testing.TB, r Result) string {
+	t.Helper()
+	v := versionNumber.FindString(r.Stdout)
+	if r.ExitCode != 0 || v == "" {
+		t.Fatalf("%v: exit status %d, expected a version: %s", r.Args, r.ExitCode, r.Output)
+	}
+	return v
+}
