@@ -118,7 +118,7 @@ type Options struct {
 	HtpasswdFile    string // lines user:bcrypt, see htpasswd(1) -B
 	Token           TokenOptions
 	TrustedNetworks []netip.Prefix // clients that need no credentials
-	TrustedProxies  []netip.Prefix // whose X-Forwarded-For counts
+	TrustedProxies  []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto count
 	Certificates    bool           // verified client certificates are identities
 	Rules           []Rule         // none: every identified client may pull everything
 
