@@ -1,0 +1,72 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// clientsVariable names the directory that deploy/test-clients.sh printed.
+const clientsVariable = "PULLGATE_TEST_CLIENTS"
+
+// Releases are those of Debian whose clients [Chroot] has: the newest and the
+// stable one, both newer than the system that the other tests run on.
+var Releases = []string{"forky", "trixie"}
+
+// Chroot returns a directory with the file system of a newer Debian release and
+// its clients, as a root for [World.NewNode] and [Namespace.NewMachine]. It is an
+// overlay: what is written there is written for one test, and gone with it.
+//
+// A test that asks for a release that was not made fails: newer clients are
+// either tried or not, and nothing else shows what they do.
+func Chroot(t testing.TB, release string) string {
+	t.Helper()
+	RequireRoot(t)
+	made := os.Getenv(clientsVariable)
+	if made == "" {
+		t.Fatalf("%s is not set: expected the directory that deploy/test-clients.sh prints; `make test-clients` sets it", clientsVariable)
+	}
+	lower := filepath.Join(made, release, "root")
+	if _, err := os.Stat(filepath.Join(made, release, "packages")); err != nil {
+		t.Fatalf("no clients of Debian %s: %v; deploy/test-clients.sh makes them", release, err)
+	}
+	dir := ShortDir(t) // its cleanup unmounts
+	root, upper, work := filepath.Join(dir, "r"), filepath.Join(dir, "u"), filepath.Join(dir, "w")
+	for _, d := range []string{root, upper, work} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := mountOverlay(root, lower, upper, work); err != nil {
+		t.Fatalf("overlay over %s: %v", lower, err)
+	}
+	return root
+}
+
+// ChrootPackages are the clients of a release and their versions as Debian
+// writes them.
+func ChrootPackages(t testing.TB, release string) map[string]string {
+	t.Helper()
+	versions := map[string]string{}
+	for line := range strings.Lines(string(readFile(t, filepath.Join(os.Getenv(clientsVariable), release, "packages")))) {
+		name, version, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if !ok {
+			t.Fatalf("packages of %s: expected a name and a version, found %q", release, line)
+		}
+		versions[name] = version
+	}
+	return versions
+}
+
+// overlayOptions are the data of mount(2) for an overlay. The paths are made by
+// this package and the user's cache directory; a comma would end one early.
+func overlayOptions(lower, upper, work string) (string, error) {
+	for _, p := range []string{lower, upper, work} {
+		if strings.ContainsAny(p, ",:\\") {
+			return "", fmt.Errorf("path %q: overlays take no commas, colons and backslashes; set XDG_CACHE_HOME to another directory", p)
+		}
+	}
+	return "lowerdir=" + lower + ",upperdir=" + upper + ",workdir=" + work, nil
+}
