@@ -31,9 +31,9 @@ func (c *NodeContainerd) Start(t testing.TB, n *Node) {
   config_path = "/etc/containerd/certs.d"
 `
 	if !strings.HasPrefix(c.Version(t, n), "1.") {
-		format, plugins = 3, `[plugins."io.containerd.cri.v1.images"]
-  snapshotter = "native"
-[plugins."io.containerd.cri.v1.images".registry]
+		// With its default snapshotter: for others the transfer service, which pulls
+		// from 2.1 on, has to be told separately how to unpack.
+		format, plugins = 3, `[plugins."io.containerd.cri.v1.images".registry]
   config_path = "/etc/containerd/certs.d"
 `
 	}
