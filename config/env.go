@@ -85,7 +85,7 @@ func (l *loader) setText(k key, text string, at origin) {
 	case kindTexts:
 		value = texts(k, text, dir)
 	case kindObjects:
-		value, problem, fix = upstreamsText(text, dir)
+		value, problem, fix = k.text.objects(k.name, text, dir)
 	default:
 		value, problem, fix = scalar(k.kind, text)
 	}
@@ -119,20 +119,30 @@ func texts(k key, text, dir string) []string {
 	return list
 }
 
-// upstreamsText reads "docker.io=https://mirror.example,quay.io": an item without
-// an endpoint gets the default one. A prefix or transport needs the file.
-func upstreamsText(text, dir string) (value any, problem, fix string) {
+// objects reads "docker.io=https://mirror.example,quay.io": an item without a right
+// side leaves that key to its default. Other keys of an item need the file.
+func (p pairs) objects(name, text, dir string) (value any, problem, fix string) {
+	if p.left == "" {
+		return nil, "is a list whose items have several keys, which only the file can hold", "write " + name + " into the file, and unset this"
+	}
 	list := []any{}
 	for item := range strings.SplitSeq(text, ",") {
 		item = strings.TrimSpace(item)
 		if item == "" && text == "" {
 			continue
 		}
-		registry, endpoint, _ := strings.Cut(item, "=")
-		if registry == "" {
-			return nil, "an item has no registry", "write registry=endpoint items, like docker.io=https://registry-1.docker.io"
+		left, right, both := strings.Cut(item, "=")
+		if left == "" {
+			return nil, "an item has no " + p.left, fmt.Sprintf("write %s=%s items, like %s", p.left, p.right, p.example)
 		}
-		list = append(list, map[string]any{"registry": registry, "endpoint": absolute(dir, "upstreams", endpoint)})
+		if p.rightPath {
+			right = absolute(dir, name, right)
+		}
+		object := map[string]any{p.left: left}
+		if both {
+			object[p.right] = right
+		}
+		list = append(list, object)
 	}
 	return list, "", ""
 }

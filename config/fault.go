@@ -54,14 +54,20 @@ func (fs Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// has reports whether a key, or a key that it is part of, has a fault already.
+// has reports whether a key, a key that it is part of, or a part of it has a fault
+// already: what was faulty there was left out, and would be missed a second time.
 func (fs Faults) has(key string) bool {
 	for _, f := range fs {
-		if f.Key == key || strings.HasPrefix(key, f.Key+".") || strings.HasPrefix(key, f.Key+"[") {
+		if f.Key == key || within(key, f.Key) || within(f.Key, key) {
 			return true
 		}
 	}
 	return false
+}
+
+// within reports whether a key is part of another.
+func within(key, other string) bool {
+	return strings.HasPrefix(key, other+".") || strings.HasPrefix(key, other+"[")
 }
 
 // maxQuoted bounds how much of a value a fault repeats, in bytes.

@@ -44,6 +44,20 @@ func (s site) pair(name string) (cert, key string) {
 	return s.write(name+".crt", block("CERTIFICATE", der)), s.write(name+".key", block("PRIVATE KEY", kder))
 }
 
+// pemKey is an EC key that can sign tokens.
+func pemKey(t *testing.T) []byte {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
 // faulty is one fault: the file under minimal, and what its one line must hold.
 type faulty struct {
 	name    string
@@ -89,7 +103,7 @@ func runAll(t *testing.T, faults []faulty) {
 func TestFaultsOfShape(t *testing.T) {
 	runAll(t, []faulty{
 		{"unknown key", minimal + "lisen: x", "lisen", 3, []string{"did you mean listen?"}},
-		{"unknown key far from all", minimal + "zzz: x", "zzz", 3, []string{"known keys here: listen, tls, admin, policy"}},
+		{"unknown key far from all", minimal + "zzz: x", "zzz", 3, []string{"known keys here: listen, tls, admin, hosts"}},
 		{"capitals", minimal + "Listen: x", "Listen", 3, []string{"did you mean listen?"}},
 		{"camel case below", minimal + "verdicts:\n  allowedTTL: 1h", "verdicts.allowedTTL", 4, []string{"did you mean allowed_ttl?"}},
 		{"unknown key in a list item", "policy: policy.json\nupstreams:\n  - registry: docker.io\n    endpont: x", "upstreams[0].endpont", 4, []string{"did you mean endpoint?"}},

@@ -1,6 +1,9 @@
 package config
 
-import "path/filepath"
+import (
+	"fmt"
+	"path/filepath"
+)
 
 // Names of what the gate makes itself, in StateDir.
 const (
@@ -45,3 +48,23 @@ func (a Auth) Enabled() bool {
 // CertificateRequired reports whether every client must show a certificate of
 // TLS.ClientCA, since there is no other way to say who it is.
 func (c *Config) CertificateRequired() bool { return c.TLS.ClientCA != "" && !c.Auth.Enabled() }
+
+// state checks the state directory when something is kept there. It is made at the
+// first start when its parent is there.
+func (v *validator) state() {
+	if !v.c.keepsState() {
+		return
+	}
+	const fix = "name a directory that exists, or one in a directory that does"
+	dir := v.c.StateDir
+	switch {
+	case dir == "":
+		v.fault("state_dir", "is empty, and keys that the gate makes are kept there", fix)
+	case !filepath.IsAbs(dir):
+		v.fault("state_dir", fmt.Sprintf("expected an absolute path, found %s", quote(dir)), fix)
+	case absent(dir):
+		v.dir("state_dir", filepath.Dir(dir), fix)
+	default:
+		v.dir("state_dir", dir, fix)
+	}
+}

@@ -35,6 +35,15 @@ type key struct {
 	path bool  // a path, or for endpoints a text that can hold one
 	def  any   // default; nil when there is none
 	item []key // keys of an item, for kindObjects
+	text pairs // how variables and flags write an item, for kindObjects
+}
+
+// pairs is how one text holds a list of objects: left=right items, separated by
+// commas. The zero value says that only the file can hold the list.
+type pairs struct {
+	left, right string // keys of an item
+	rightPath   bool   // right may hold a path, like endpoints
+	example     string
 }
 
 // keys returns every setting, in the order of the documentation.
@@ -45,8 +54,8 @@ func keys() []key {
 		{name: "tls.key", path: true},
 		{name: "tls.client_ca", path: true},
 		{name: "admin.listen", def: "127.0.0.1:5001"},
-		{name: "hosts", kind: kindObjects, item: hostKeys()},
-		{name: "listeners", kind: kindObjects, item: listenerKeys()},
+		{name: "hosts", kind: kindObjects, item: hostKeys(), text: pairs{left: "host", right: "registry", example: "hub.gate.example=docker.io"}},
+		{name: "listeners", kind: kindObjects, item: listenerKeys(), text: pairs{left: "listen", right: "registry", example: "127.0.0.1:5002=docker.io"}},
 		{name: "intercept.listen"},
 		{name: "intercept.ca.cert", path: true},
 		{name: "intercept.ca.key", path: true},
@@ -64,7 +73,8 @@ func keys() []key {
 		{name: "policy", path: true},
 		{name: "registries_d", path: true},
 		{name: "default_registry", def: dockerHub},
-		{name: "upstreams", kind: kindObjects, item: upstreamKeys()},
+		{name: "upstreams", kind: kindObjects, item: upstreamKeys(),
+			text: pairs{left: "registry", right: "endpoint", rightPath: true, example: "docker.io=https://registry-1.docker.io"}},
 		{name: "other_registries", def: OthersDeny},
 		{name: "auth_file", path: true},
 		{name: "certs_d", kind: kindTexts, path: true, def: defaultCertsD()},

@@ -91,7 +91,7 @@ func Inspect(opts LoadOptions) (*Config, error) {
 		l.faults = append(l.faults, Fault{File: file, Problem: fmt.Sprintf("cannot be used: %v", err)})
 		return nil, l.faults
 	}
-	c.fillUpstreams()
+	c.fill()
 	for _, f := range c.Validate() {
 		unknown := l.broken && (f.File == file || f.File == "") // it may stand in what could not be read
 		if !unknown && !l.faults.has(f.Key) {
@@ -104,6 +104,7 @@ func Inspect(opts LoadOptions) (*Config, error) {
 	case len(l.faults) > 0:
 		return c, l.faults
 	}
+	c.Warnings = append(c.Warnings, c.exposures()...)
 	return c, nil
 }
 
@@ -136,8 +137,10 @@ func (l *loader) set(name string, value any, at origin) {
 	l.v.Set(name, value)
 }
 
-// fillUpstreams puts defaults into the items of the list, which viper does not.
-func (c *Config) fillUpstreams() {
+// fill puts defaults into the items of lists, which viper does not, and URLs into
+// their normal form.
+func (c *Config) fill() {
+	c.Auth.Token.Realm = strings.TrimSuffix(c.Auth.Token.Realm, "/")
 	for i := range c.Upstreams {
 		u := &c.Upstreams[i]
 		if u.Endpoint == "" && u.Registry != "" {

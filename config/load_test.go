@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,9 +66,11 @@ func TestDefaults(t *testing.T) {
 	want := &Config{
 		Listen:          "127.0.0.1:5000",
 		Admin:           Admin{Listen: "127.0.0.1:5001"},
+		StateDir:        "/var/lib/pullgate",
+		Auth:            Auth{Token: Token{Service: "pullgate", TTL: 5 * time.Minute}},
 		Policy:          filepath.Join(s.dir, "policy.json"),
 		DefaultRegistry: "docker.io",
-		Upstreams:       []Upstream{{Registry: "docker.io", Endpoint: "https://registry-1.docker.io", Transport: "docker"}},
+		Upstreams:       []Upstream{{Registry: "docker.io", Endpoint: "https://registry-1.docker.io", Transport: "docker", Credentials: "gate"}},
 		OtherRegistries: OthersDeny,
 		CertsD:          []string{"/etc/containers/certs.d", "/etc/docker/certs.d"},
 		Verdicts:        Verdicts{Size: 100_000, AllowedTTL: time.Hour, DeniedTTL: 30 * time.Second},
@@ -85,10 +88,29 @@ func TestEveryKeyOfTheFileArrives(t *testing.T) {
 	cert, key := s.pair("gate")
 	s.write("ca.pem", read(t, cert))
 	s.write("certs.d/x", "")
+	s.write("users", "")
+	s.write("token.pem", string(pemKey(t)))
 	got := s.good(`
 listen: ":5443"
 tls: {cert: gate.crt, key: gate.key, client_ca: ca.pem}
 admin: {listen: "[::1]:5001"}
+hosts: [{host: ghcr.gate.example, registry: ghcr.io}, {host: "*.gate.example:5443"}]
+listeners: [{listen: "[::1]:5002", registry: docker.io, mirror: true}, {listen: ":5003", registry: quay.io, plain_http: true}]
+intercept:
+  listen: 127.0.0.1:3128
+  ca: {cert: intercept.crt, key: intercept.key}
+  tunnel: [auth.docker.io, "*.cdn.example", 10.1.2.3:8443, 10.2.0.0/24]
+state_dir: state
+auth:
+  htpasswd: users
+  token: {enabled: true, key: token.pem, realm: "https://gate.example/token/", service: gate, ttl: 10m}
+  trusted_networks: [10.0.0.0/8]
+  trusted_proxies: ["2001:db8::1"]
+  rules:
+    - {users: [alice, "*"], certificates: ["*.nodes.example"], networks: [10.1.0.0/16], scopes: [docker.io/library, "*.example"]}
+    - users: [bob]
+      scopes:
+        - "*"
 policy: policy.json
 registries_d: ./registries.d
 default_registry: registry.example.com:5000
@@ -97,7 +119,7 @@ upstreams:
     prefix: corp
     endpoint: http://127.0.0.1:5010/
   - {registry: quay.io, endpoint: "oci:layout", transport: atomic}
-  - {registry: ghcr.io, endpoint: https://mirror.example/ghcr}
+  - {registry: ghcr.io, endpoint: https://mirror.example/ghcr, credentials: client}
 other_registries: allow
 auth_file: auth.json
 certs_d: [certs.d]
@@ -108,19 +130,40 @@ audit: {file: audit.jsonl, blobs: true}
 insecure_weak_signatures: true
 log: {level: debug, format: json}
 `, LoadOptions{})
-	got.origins = nil
+	got.origins, got.Warnings = nil, nil
 	in := func(name string) string { return filepath.Join(s.dir, name) }
 	want := &Config{
-		Listen:          ":5443",
-		TLS:             TLS{Cert: cert, Key: key, ClientCA: in("ca.pem")},
-		Admin:           Admin{Listen: "[::1]:5001"},
+		Listen: ":5443",
+		TLS:    TLS{Cert: cert, Key: key, ClientCA: in("ca.pem")},
+		Admin:  Admin{Listen: "[::1]:5001"},
+		Hosts:  []Host{{"ghcr.gate.example", "ghcr.io"}, {"*.gate.example:5443", ""}},
+		Listeners: []Listener{
+			{Listen: "[::1]:5002", Registry: "docker.io", Mirror: true},
+			{Listen: ":5003", Registry: "quay.io", PlainHTTP: true},
+		},
+		Intercept: Intercept{
+			Listen: "127.0.0.1:3128",
+			CA:     CA{in("intercept.crt"), in("intercept.key")},
+			Tunnel: []string{"auth.docker.io", "*.cdn.example", "10.1.2.3:8443", "10.2.0.0/24"},
+		},
+		StateDir: in("state"),
+		Auth: Auth{
+			Htpasswd:        in("users"),
+			Token:           Token{Enabled: true, Key: in("token.pem"), Realm: "https://gate.example/token", Service: "gate", TTL: 10 * time.Minute},
+			TrustedNetworks: []string{"10.0.0.0/8"},
+			TrustedProxies:  []string{"2001:db8::1"},
+			Rules: []Rule{
+				{[]string{"alice", "*"}, []string{"*.nodes.example"}, []string{"10.1.0.0/16"}, []string{"docker.io/library", "*.example"}},
+				{Users: []string{"bob"}, Scopes: []string{"*"}},
+			},
+		},
 		Policy:          in("policy.json"),
 		RegistriesD:     in("registries.d"),
 		DefaultRegistry: "registry.example.com:5000",
 		Upstreams: []Upstream{
-			{Registry: "registry.example.com:5000", Prefix: "corp", Endpoint: "http://127.0.0.1:5010", Transport: "docker"},
-			{Registry: "quay.io", Endpoint: "oci:" + in("layout"), Transport: "atomic"},
-			{Registry: "ghcr.io", Endpoint: "https://mirror.example/ghcr", Transport: "docker"},
+			{Registry: "registry.example.com:5000", Prefix: "corp", Endpoint: "http://127.0.0.1:5010", Transport: "docker", Credentials: "gate"},
+			{Registry: "quay.io", Endpoint: "oci:" + in("layout"), Transport: "atomic", Credentials: "gate"},
+			{Registry: "ghcr.io", Endpoint: "https://mirror.example/ghcr", Transport: "docker", Credentials: "client"},
 		},
 		OtherRegistries:        OthersAllow,
 		AuthFile:               in("auth.json"),
@@ -166,8 +209,14 @@ func TestTableAndStructAgree(t *testing.T) {
 	if got, want := table(keys()), fields(reflect.TypeFor[Config](), ""); !reflect.DeepEqual(got, want) {
 		t.Errorf("keys %v\nfields %v", got, want)
 	}
-	if got, want := table(upstreamKeys()), fields(reflect.TypeFor[Upstream](), ""); !reflect.DeepEqual(got, want) {
-		t.Errorf("keys %v\nfields %v", got, want)
+	for item, typ := range map[string]reflect.Type{
+		"upstreams": reflect.TypeFor[Upstream](), "hosts": reflect.TypeFor[Host](),
+		"listeners": reflect.TypeFor[Listener](), "auth.rules": reflect.TypeFor[Rule](),
+	} {
+		i := slices.IndexFunc(keys(), func(k key) bool { return k.name == item })
+		if got, want := table(keys()[i].item), fields(typ, ""); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: keys %v\nfields %v", item, got, want)
+		}
 	}
 }
 
@@ -192,8 +241,8 @@ func TestListsOfAHigherLayerReplaceTheLowerOne(t *testing.T) {
 		t.Errorf("report_only %q, expected %q", c.ReportOnly, want)
 	}
 	want := []Upstream{
-		{Registry: "docker.io", Endpoint: "https://registry-1.docker.io", Transport: "docker"},
-		{Registry: "quay.io", Endpoint: "https://quay.example:8443", Transport: "docker"},
+		{Registry: "docker.io", Endpoint: "https://registry-1.docker.io", Transport: "docker", Credentials: "gate"},
+		{Registry: "quay.io", Endpoint: "https://quay.example:8443", Transport: "docker", Credentials: "gate"},
 	}
 	if !reflect.DeepEqual(c.Upstreams, want) {
 		t.Errorf("upstreams %+v", c.Upstreams)

@@ -16,10 +16,7 @@ import (
 // "Pulling manifests": the part between slashes of <name>).
 var pathElement = regexp.MustCompile(`^[a-z0-9]+(?:[._-][a-z0-9]+)*$`)
 
-const (
-	maxPrefix    = 128
-	maxUpstreams = 1000
-)
+const maxPrefix = 128
 
 // hubNames are hosts of Docker Hub beside docker.io. As a registry of their own
 // they would lead around the scopes that the policy has for docker.io.
@@ -27,8 +24,7 @@ var hubNames = []string{"index.docker.io", "registry-1.docker.io", "registry.hub
 
 // registries checks the upstreams and which registry is the default.
 func (v *validator) registries() {
-	if n := len(v.c.Upstreams); n > maxUpstreams {
-		v.fault("upstreams", fmt.Sprintf("expected at most %d, found %d", maxUpstreams, n), "run a gate for each group of registries")
+	if !v.few("upstreams", len(v.c.Upstreams), maxItems) {
 		return
 	}
 	taken := map[string]string{} // registry or prefix → key that has it
@@ -57,6 +53,10 @@ func (v *validator) upstream(at string, u Upstream, taken map[string]string) {
 		v.endpoint(at+".endpoint", u.Endpoint)
 	}
 	v.word(at+".transport", u.Transport, TransportDocker, TransportAtomic)
+	v.word(at+".credentials", u.Credentials, CredentialsGate, CredentialsClient)
+	if _, _, local := cutLocal(u.Endpoint); local && u.Credentials == CredentialsClient {
+		v.fault(at+".credentials", "client needs a registry that asks for them, and the endpoint is on the local disk", "write gate, or leave it out")
+	}
 }
 
 // bareHost leaves out the ports that https and http imply: names that differ only
@@ -124,6 +124,25 @@ func upstreamNames(us []Upstream) []string {
 		}
 	}
 	return names
+}
+
+// served checks that a registry is one that the gate forwards to, by the name that
+// the policy has for it.
+func (v *validator) served(at, name string) bool {
+	if !v.registryName(at, name) {
+		return false
+	}
+	listed := slices.Contains(upstreamNames(v.c.Upstreams), name)
+	if _, served := v.c.Upstream(name); !served {
+		v.fault(at, fmt.Sprintf("%s is not among the upstreams", quote(name)),
+			"list it there, or name one that is: "+strings.Join(upstreamNames(v.c.Upstreams), ", "))
+		return false
+	}
+	if bare := bareHost(name); !listed && bare != name {
+		v.fault(at, fmt.Sprintf("%s is another name of %s", quote(name), bare), "write "+bare)
+		return false
+	}
+	return true
 }
 
 // registryName checks that references can hold the name and that it is in its

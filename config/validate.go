@@ -1,23 +1,20 @@
 package config
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
 
-// Bounds of the settings that bound something.
+// Bounds of the settings that bound something, and of lists.
 const (
 	maxVerdicts = 10_000_000
 	maxTTL      = 7 * 24 * time.Hour
 	maxPEM      = 1 << 20
+	maxItems    = 1000
 )
 
 // Validate checks everything that can be told without network: addresses, names,
@@ -26,8 +23,14 @@ const (
 // can be used.
 func (c *Config) Validate() Faults {
 	v := &validator{c: c}
-	v.listeners()
+	v.addresses()
 	v.tls()
+	v.hosts()
+	v.listeners()
+	v.intercept()
+	v.auth()
+	v.certificates()
+	v.state()
 	v.registries()
 	v.reportOnly()
 	v.bounds()
@@ -47,79 +50,13 @@ func (v *validator) fault(key, problem, fix string) {
 	v.faults = append(v.faults, v.c.origins.fault(key, problem, fix))
 }
 
-func (v *validator) listeners() {
-	host, port, good := v.address("listen", v.c.Listen)
-	adminHost, adminPort, adminGood := v.address("admin.listen", v.c.Admin.Listen)
-	if !good || !adminGood || port == 0 || port != adminPort {
-		return
+// few bounds a list.
+func (v *validator) few(key string, n, most int) bool {
+	if n > most {
+		v.fault(key, fmt.Sprintf("expected at most %d, found %d", most, n), "run a gate for each group of them")
+		return false
 	}
-	if host == adminHost || everyAddress(host) || everyAddress(adminHost) {
-		v.fault("admin.listen", fmt.Sprintf("%s is taken by listen (%s)", quote(v.c.Admin.Listen), v.c.Listen), "use another port")
-	}
-}
-
-// address checks host:port. A service's name is refused, as it would depend on
-// the machine which port it is.
-func (v *validator) address(key, value string) (host string, port int, good bool) {
-	const fix = `write host:port, like 127.0.0.1:5000, or :5000 for every address`
-	host, digits, err := net.SplitHostPort(value)
-	if err != nil {
-		v.fault(key, fmt.Sprintf("expected an address, found %s", quote(value)), fix)
-		return "", 0, false
-	}
-	n, err := strconv.ParseUint(digits, 10, 16)
-	if err != nil {
-		v.fault(key, fmt.Sprintf("expected a port from 0 to 65535, found %s", quote(digits)), fix)
-		return "", 0, false
-	}
-	if strings.ContainsAny(host, "/@?# ") {
-		v.fault(key, fmt.Sprintf("expected a host, found %s", quote(host)), fix)
-		return "", 0, false
-	}
-	return host, int(n), true
-}
-
-func everyAddress(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "" || ip != nil && ip.IsUnspecified()
-}
-
-// tls loads the pair, so that a key of another certificate is found here and not
-// at the first handshake.
-func (v *validator) tls() {
-	t := v.c.TLS
-	switch {
-	case t.Cert != "" && t.Key == "":
-		v.fault("tls.key", "is missing beside tls.cert", "name the private key of the certificate")
-	case t.Key != "" && t.Cert == "":
-		v.fault("tls.cert", "is missing beside tls.key", "name the certificate chain of the key")
-	case t.Cert == "" && t.ClientCA != "":
-		v.fault("tls.client_ca", "needs tls.cert and tls.key", "name a certificate and its key, or leave client_ca out")
-	}
-	cert := v.pem("tls.cert", t.Cert)
-	key := v.pem("tls.key", t.Key)
-	if cert != nil && key != nil {
-		if _, err := tls.X509KeyPair(cert, key); err != nil {
-			v.fault("tls.cert", fmt.Sprintf("%s and tls.key %s cannot be used together: %s", quote(t.Cert), quote(t.Key),
-				strings.TrimPrefix(err.Error(), "tls: ")), "name a PEM certificate chain, leaf first, and the PEM key of its leaf")
-		}
-	}
-	if ca := v.pem("tls.client_ca", t.ClientCA); ca != nil && !x509.NewCertPool().AppendCertsFromPEM(ca) {
-		v.fault("tls.client_ca", fmt.Sprintf("%s holds no certificate", quote(t.ClientCA)), "name a file of PEM certificates")
-	}
-}
-
-// pem reads a small file; nil when the setting is empty or the file faulty.
-func (v *validator) pem(key, path string) []byte {
-	if path == "" || !v.file(key, path, "name a PEM file that the gate may read") {
-		return nil
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		v.fault(key, fmt.Sprintf("%s cannot be read: %v", quote(path), cause(err)), "name a PEM file that the gate may read")
-		return nil
-	}
-	return data
+	return true
 }
 
 func (v *validator) bounds() {

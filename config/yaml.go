@@ -216,18 +216,28 @@ func (r *yamlReader) scalar(k key, n *yaml.Node) (any, bool) {
 	return v, true
 }
 
-// itemOrigins remembers the lines of list items and their members.
+// itemOrigins remembers the lines of list items, of their members, and of the
+// items of those.
 func (r *yamlReader) itemOrigins(name string, n *yaml.Node) {
-	if n.Kind != yaml.SequenceNode {
-		return
-	}
-	for i, item := range n.Content {
+	for i, item := range listItems(n) {
 		at := fmt.Sprintf("%s[%d]", name, i)
 		r.origins[at] = origin{file: r.path, line: item.Line}
 		for j := 0; item.Kind == yaml.MappingNode && j+1 < len(item.Content); j += 2 {
-			r.origins[at+"."+item.Content[j].Value] = origin{file: r.path, line: item.Content[j].Line}
+			member := at + "." + item.Content[j].Value
+			r.origins[member] = origin{file: r.path, line: item.Content[j].Line}
+			for k, part := range listItems(item.Content[j+1]) {
+				r.origins[fmt.Sprintf("%s[%d]", member, k)] = origin{file: r.path, line: part.Line}
+			}
 		}
 	}
+}
+
+// listItems returns the items of a list, none of what is no list.
+func listItems(n *yaml.Node) []*yaml.Node {
+	if n.Kind != yaml.SequenceNode {
+		return nil
+	}
+	return n.Content
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
