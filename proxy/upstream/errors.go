@@ -21,10 +21,9 @@ const maxRetryAfter = time.Hour
 
 // Waits that ran out, as causes of a cancelled context.
 var (
-	errSlowBody = errors.New("the answer's body did not arrive in time")
-	errIdleBody = errors.New("the answer's body stalled")
-	errSlowAuth = errors.New("the token server did not answer in time")
-
+	errSlowBody   = errors.New("the answer's body did not arrive in time")
+	errIdleBody   = errors.New("the answer's body stalled")
+	errSlowAuth   = errors.New("the token server did not answer in time")
 	errSlowAnswer = errors.New("the registry did not answer in time")
 )
 
