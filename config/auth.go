@@ -214,6 +214,7 @@ func ruleScope(scope string) bool {
 			return false // images are judged under docker.io only
 		}
 	}
-	named, err := reference.ParseNamed(scope + "/x") // fits registries and namespaces too
-	return err == nil && named.String() == scope+"/x" && registry == strings.ToLower(registry) && goodPort(registry)
+	below := scope + "/x/x" // registries and namespaces are no names by themselves; docker.io/x is library/x
+	named, err := reference.ParseNamed(below)
+	return err == nil && named.String() == below && registry == strings.ToLower(registry) && goodPort(registry)
 }
