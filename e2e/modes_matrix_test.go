@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"flag"
-	"net/netip"
 	"testing"
 
 	"github.com/pullgate/pullgate/e2e/harness"
@@ -23,11 +22,12 @@ func nativeClients() []harness.NodeClient {
 // closed modes nothing at all reaches the registries around the gate; in open
 // ones what the table in docs/clients.md says.
 func TestModes(t *testing.T) {
-	w := harness.NewWorld(t, func(netip.Addr) string { return "" })
+	w := harness.NewWorld(t, nil)
 	var rows []harness.Row
 	for _, client := range nativeClients() {
+		version := w.Version(t, client, "")
 		for _, mode := range harness.Modes() {
-			if mode.For(client.Kind()) {
+			if mode.For(client.Kind()) && mode.Knows(t, version) {
 				t.Run(string(client.Kind())+"/"+mode.Name, func(t *testing.T) {
 					row := w.RunMode(t, mode, client, "")
 					t.Log(row.Line())

@@ -78,7 +78,8 @@ func hostsOf(p netip.Prefix) []netip.Addr {
 	return out
 }
 
-// Addr returns an address of this network that was not given out before.
+// Addr returns an address of this network that nobody else has until the test's
+// cleanup.
 func (n *Namespace) Addr(t testing.TB) netip.Addr {
 	t.Helper()
 	n.mu.Lock()
@@ -88,6 +89,11 @@ func (n *Namespace) Addr(t testing.TB) netip.Addr {
 	}
 	a := n.free[0]
 	n.free = n.free[1:]
+	t.Cleanup(func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.free = append(n.free, a)
+	})
 	return a
 }
 

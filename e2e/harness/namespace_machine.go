@@ -54,6 +54,7 @@ func (n *Namespace) NewMachine(t testing.TB, root string) *Machine {
 		t.Fatal(err)
 	}
 	m.Env = []string{"HOME=" + home, "XDG_RUNTIME_DIR=" + home, "XDG_CONFIG_HOME=" + home + "/.config", "DOCKER_CONFIG=" + home + "/.docker", "REGISTRY_AUTH_FILE=" + home + "/auth.json"}
+	m.WriteFile(t, filepath.Join(home, "auth.json"), []byte("{}\n"))
 	m.writeHosts(t)
 	m.writeTrust(t)
 	m.hold(t)

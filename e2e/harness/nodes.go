@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -9,6 +10,13 @@ import (
 
 // GateName is the gate's name in a World.
 const GateName = "gate.example"
+
+// Ports of the gate in a World besides 443.
+const (
+	mirrorPort    = 5002 // docker.io, for docker's registry-mirrors
+	listenerPort  = 5003 // docker.io
+	interceptPort = 3128 // HTTP proxy
+)
 
 // World is an internet with a Hub, and a gate in it that all nodes can reach.
 // The gate trusts one key, for docker.io and registry.example.com; everything
@@ -35,7 +43,7 @@ type World struct {
 var gateNames = []string{GateName, "*." + GateName, HubRegistry, ExampleRegistry}
 
 // NewWorld starts everything but nodes. Extra is more YAML for the gate; it gets
-// the gate's address for settings that name one.
+// the gate's address for settings that name one, and may be nil.
 func NewWorld(t testing.TB, extra func(gate netip.Addr) string) *World {
 	t.Helper()
 	w := &World{Net: NewNamespace(t), Key: NewGPG(t).Key(t, Ed25519), Sigs: map[string]*Lookaside{}}
@@ -43,7 +51,11 @@ func NewWorld(t testing.TB, extra func(gate netip.Addr) string) *World {
 	w.GateAddr = w.Net.Addr(t)
 	w.GateMachine = w.Net.NewMachine(t, "")
 	w.vantage = w.place(t, "gate", w.GateMachine)
-	w.startGate(t, extra(w.GateAddr))
+	more := ""
+	if extra != nil {
+		more = extra(w.GateAddr)
+	}
+	w.startGate(t, more)
 	return w
 }
 
@@ -55,7 +67,7 @@ func (w *World) place(t testing.TB, name string, m *Machine) *Vantage {
 	for host, addr := range v.Addrs {
 		m.Resolve(t, addr, host)
 	}
-	m.Resolve(t, w.GateAddr, GateName)
+	m.Resolve(t, w.GateAddr, GateName, label("docker.io"), label(ExampleRegistry))
 	m.Trust(t, w.Hub.CA.Certificate)
 	return v
 }
@@ -85,7 +97,7 @@ func (w *World) startGate(t testing.TB, extra string) {
 			{Registry: ExampleRegistry, Endpoint: "https://" + ExampleRegistry},
 		},
 		DefaultRegistry: "docker.io", OtherRegistries: "deny",
-		Extra: "tls: {cert: " + cert + ", key: " + key + "}\n" + extra,
+		Extra: fmt.Sprintf("tls: {cert: %q, key: %q}\n%s%s", cert, key, w.entrances(), extra),
 	}
 	writeFile(t, g.Config, c.yaml(netip.AddrPortFrom(w.GateAddr, 443).String(), admin))
 	g.Process = w.GateMachine.Start(t, nil, g.binary, "serve", "--config", g.Config)
@@ -99,6 +111,29 @@ func (w *World) startGate(t testing.TB, extra string) {
 		return resp.StatusCode == http.StatusOK
 	})
 	w.Gate = g
+}
+
+// entrances are the settings of all the ways to the gate.
+func (w *World) entrances() string {
+	at := func(port uint16) string { return netip.AddrPortFrom(w.GateAddr, port).String() }
+	return fmt.Sprintf(`state_dir: %q
+hosts:
+  - {host: "*.%s"}
+  - {host: %s, registry: docker.io}
+listeners:
+  - {listen: "%s", registry: docker.io, mirror: true}
+  - {listen: "%s", registry: docker.io}
+intercept: {listen: "%s", tunnel: [%s, %s]}
+`, w.stateDir(), GateName, HubRegistry, at(mirrorPort), at(listenerPort), at(interceptPort), HubTokens, HubCDN)
+}
+
+func (w *World) stateDir() string { return filepath.Join(w.GateMachine.Dir, "state") }
+
+// InterceptCA is the certificate (PEM) of the authority that the gate made for
+// itself as a proxy.
+func (w *World) InterceptCA(t testing.TB) []byte {
+	t.Helper()
+	return readFile(t, filepath.Join(w.stateDir(), "intercept-ca.crt"))
 }
 
 // Node is a machine with one client.
@@ -118,6 +153,12 @@ func (w *World) NewNode(t testing.TB, name, root string, client NodeClient) *Nod
 	n := &Node{Machine: w.Net.NewMachine(t, root), World: w, Client: client}
 	n.vantage = w.place(t, name, n.Machine)
 	return n
+}
+
+// Version is the client's version in the system at root.
+func (w *World) Version(t testing.TB, client NodeClient, root string) string {
+	t.Helper()
+	return client.Version(t, w.NewNode(t, "version of "+string(client.Kind()), root, client))
 }
 
 // Around is what reached the Hub from this node so far without the gate.

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,15 +59,73 @@ func (w *World) RunMode(t testing.TB, mode Mode, client NodeClient, root string)
 	row := Row{Client: string(client.Kind()), Version: client.Version(t, n), Mode: mode.Name, Closed: mode.Closed}
 	client.Start(t, n)
 	for i, c := range Cases() {
-		repository := fmt.Sprintf("%s/app%d", name, i)
-		img := c.image(t, repository)
-		ref := w.Push(t, "docker.io", repository, "v1", img, c.Signed)
-		if c.digest {
-			ref = Digested("docker.io", repository, img.Digest)
-		}
+		ref := w.prepare(t, "docker.io", fmt.Sprintf("%s/app%d", name, i), c)
 		row.Cells = append(row.Cells, w.pull(t, n, mode, c, ref))
 	}
+	if mode.Closed && mode.Example {
+		for _, c := range Cases()[:len(Cases())/2+1] { // all signed ones and one that is not
+			w.pull(t, n, mode, c, w.prepare(t, ExampleRegistry, name+"/"+slug(c.Name), c))
+		}
+	}
+	w.pullCanary(t, n, mode)
+	if all := n.Around(); mode.Closed && all.Connections > 0 {
+		t.Errorf("connections around the gate:\n%s", all)
+	}
 	return row
+}
+
+// prepare puts the image of a case into a registry and returns the name to pull.
+func (w *World) prepare(t testing.TB, registry, repository string, c Case) Ref {
+	t.Helper()
+	img := c.image(t, registry+"/"+repository)
+	ref := w.Push(t, registry, repository, "v1", img, c.Signed)
+	if c.digest {
+		return Digested(registry, repository, img.Digest)
+	}
+	return ref
+}
+
+// pullCanary pulls the image that no gate hands out. It arrives in open modes,
+// and in closed ones the audit log says that it was asked for.
+func (w *World) pullCanary(t testing.TB, n *Node, mode Mode) {
+	t.Helper()
+	ref, ok := canaryOf(n.Client.Kind(), mode)
+	if !ok {
+		return
+	}
+	mark := w.Gate.Mark(t)
+	r := n.Client.Pull(t, n, mode.ImageName(ref))
+	if arrived := r.ExitCode == 0; arrived == mode.Closed {
+		t.Errorf("canary: arrived: %v, expected %v\n%s\naudit log:\n%s", arrived, !mode.Closed, r.Output, w.Gate.Since(t, mark))
+	}
+	if mode.Closed || mode.Fallback {
+		w.Gate.expectCanary(t, mark, ref)
+	}
+}
+
+// canaryOf is the canary's name for a client in a mode. docker sends its daemon
+// short names, so docker.io/pullgate.invalid/… becomes pullgate.invalid/…: a
+// registry of that name, which only some modes send to the gate.
+func canaryOf(kind ClientKind, mode Mode) (ref Ref, ok bool) {
+	tag := "of-" + slug(mode.Name)
+	if !slices.Contains(dockerKinds, kind) || mode.Image != nil {
+		return Tagged("docker.io", CanaryRepository, tag), true
+	}
+	return Tagged(CanaryRegistry, strings.TrimPrefix(CanaryRepository, CanaryRegistry+"/"), tag), mode.Every
+}
+
+// expectCanary waits a moment for the audit record of a canary.
+func (g *Gate) expectCanary(t testing.TB, mark Mark, ref Ref) {
+	t.Helper()
+	seen := func(r Record) bool {
+		return r.Kind == "canary" && r.Decision == Denied && r.Registry == ref.Registry && r.Repository == ref.Repository && r.Reference == ref.Tag
+	}
+	for end := time.Now().Add(3 * time.Second); !slices.ContainsFunc(g.Since(t, mark), seen); time.Sleep(pollInterval) {
+		if time.Now().After(end) {
+			t.Errorf("no audit record of the canary %s; there are:\n%s", ref, g.Since(t, mark))
+			return
+		}
+	}
 }
 
 // slug makes a text fit for a repository's name.

@@ -38,7 +38,12 @@ func (r Row) Line() string {
 	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |", r.Client, r.Version, r.Mode, summary(signed), summary(unsigned), summary(around), closed)
 }
 
-func summary(values []string) string { return strings.Join(slices.Compact(slices.Clone(values)), ", ") }
+func summary(values []string) string {
+	if len(slices.Compact(slices.Clone(values))) == 1 {
+		return values[0]
+	}
+	return strings.Join(values, ", ")
+}
 
 // CheckTable holds rows against the table in the page at path, or puts them into
 // it when update is set. Rows of other clients and versions stay as they are;
