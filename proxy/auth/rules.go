@@ -142,7 +142,10 @@ func (r rule) names(id Identity) bool {
 		return slices.Contains(r.Users, everything) || slices.Contains(r.Users, id.Name)
 	case Certificate:
 		return slices.ContainsFunc(r.Certificates, func(c string) bool {
-			return c == everything || slices.ContainsFunc(id.Names, func(n string) bool { return c == n || below(c, n) })
+			return c == everything || slices.ContainsFunc(id.Names, func(n string) bool {
+				// A certificate for *.domain itself is for none of the names below.
+				return c == n && !strings.HasPrefix(c, "*") || below(c, n)
+			})
 		})
 	}
 	return false
