@@ -41,6 +41,9 @@ func (h *Handler) getBlob(x *exchange) error {
 		return err
 	}
 	x.about("blob", ref)
+	if err := h.enter(x, ref, true); err != nil {
+		return notFound(err, codeBlobUnknown)
+	}
 	out, err := h.gate.admitBlob(x.r.Context(), repo, ref.Digest())
 	if err != nil {
 		return notFound(err, codeBlobUnknown)

@@ -16,6 +16,7 @@ import (
 // Codes of the OCI distribution specification ("Error Codes") and of Docker's
 // registry API.
 const (
+	codeUnauthorized       = "UNAUTHORIZED"
 	codeNameInvalid        = "NAME_INVALID"
 	codeNameUnknown        = "NAME_UNKNOWN"
 	codeManifestInvalid    = "MANIFEST_INVALID"
@@ -48,6 +49,7 @@ type apiError struct {
 	cause      error           // for the operator's log
 
 	contentRange string // with a range that cannot be satisfied
+	challenge    string // WWW-Authenticate, with 401
 }
 
 func (e *apiError) Error() string { return e.message }
@@ -86,6 +88,20 @@ func errNoRoute() *apiError {
 func errNotServed(registry string) *apiError {
 	text := fmt.Sprintf("registry %s is not served by this gate; its operator can list it under upstreams", registry)
 	return &apiError{status: http.StatusForbidden, code: codeDenied, message: text, decision: decisionDenied, reasons: []string{text}}
+}
+
+// errMisdirected is about a connection that was opened for one registry and is used
+// for another (RFC 9110, section 15.5.20): the client opens a new one.
+func errMisdirected(name, host string) *apiError {
+	return &apiError{status: http.StatusMisdirectedRequest, code: codeNameInvalid,
+		message: fmt.Sprintf("the connection was opened for %s and the request is for %s, which is another registry", shorten(name), shorten(host))}
+}
+
+// errLoop is about a request that this gate sent itself: the name of an upstream
+// leads back to the gate.
+func errLoop() *apiError {
+	text := "the request came from this gate itself: where it looks up its upstreams, their names must not lead to the gate"
+	return &apiError{status: http.StatusLoopDetected, code: codeUnknown, message: text, decision: decisionInconclusive, reasons: []string{text}}
 }
 
 // errMismatch is rule 9: bytes that are not what was asked for go nowhere.
@@ -151,6 +167,11 @@ func fromUpstream(e *upstream.Error, err error) *apiError {
 	case upstream.Refused:
 		return &apiError{status: http.StatusBadGateway, code: codeUnknown, message: text,
 			decision: decisionInconclusive, reasons: []string{text}, cause: err}
+	case upstream.Unauthorized:
+		return &apiError{status: http.StatusUnauthorized, code: codeUnauthorized, message: text, challenge: e.Challenge, cause: err}
+	case upstream.Forbidden:
+		return &apiError{status: http.StatusForbidden, code: codeDenied, message: text,
+			decision: decisionDenied, reasons: []string{text}, cause: err}
 	case upstream.Invalid:
 		return &apiError{status: http.StatusBadGateway, code: codeUnknown, message: text,
 			decision: decisionDenied, reasons: []string{text}, cause: err}

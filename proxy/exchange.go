@@ -13,6 +13,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/pullgate/pullgate/proxy/audit"
+	"github.com/pullgate/pullgate/proxy/auth"
 )
 
 // manifestWriteTime bounds how long a client may take to read an answer that is
@@ -21,19 +22,22 @@ const manifestWriteTime = time.Minute
 
 // exchange is one request with its answer and what is recorded about it.
 type exchange struct {
-	w       http.ResponseWriter
-	r       *http.Request
-	route   string
-	vars    map[string]string
-	start   time.Time
-	status  int
-	target  target
-	record  audit.Record
-	decided bool // record holds a decision that belongs into the audit log
+	w        http.ResponseWriter
+	r        *http.Request
+	route    string
+	vars     map[string]string
+	start    time.Time
+	status   int
+	entry    Entry  // where it came in
+	place    string // the registry that this stands for, "" when the name says it
+	target   target
+	record   audit.Record
+	identity auth.Identity // who asks
+	decided  bool          // record holds a decision that belongs into the audit log
 }
 
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{w: w, r: r, route: "other", start: time.Now()}
+	x := &exchange{w: w, r: r, route: "other", start: time.Now(), entry: entryOf(r.Context())}
 	x.record.RequestID = newRequestID()
 	head := w.Header()
 	head.Set("X-Request-Id", x.record.RequestID)
@@ -62,7 +66,9 @@ func (h *Handler) finish(x *exchange) {
 	}
 	rec := &x.record
 	rec.Time = x.start
-	rec.Client = clientIP(x.r)
+	rec.Client = h.client(x.r)
+	rec.Identity = x.identity.String()
+	rec.Mode = x.entry.mode()
 	rec.UserAgent = x.r.UserAgent()
 	rec.Method = x.r.Method
 	rec.Status = x.status
@@ -73,7 +79,12 @@ func (h *Handler) finish(x *exchange) {
 	}
 }
 
-func clientIP(r *http.Request) string {
+// client is the address of whoever asks, for the record. When what a trusted proxy
+// says about it cannot be read, it is the proxy's.
+func (h *Handler) client(r *http.Request) string {
+	if a := h.opts.Access.Client(r); a.IsValid() {
+		return a.String()
+	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
@@ -121,7 +132,19 @@ func (x *exchange) repository(names Names) (reference.Named, error) {
 		// Leaving out what cannot be read would fall back to another registry.
 		return nil, errNameInvalid("the query cannot be read: expected key=value pairs joined by &")
 	}
-	repo, err := names.repository(x.target.name, query)
+	if x.entry.Only {
+		query.Del("ns") // the host that the client connected to is what it means
+	}
+	if x.place, err = names.place(x.r, x.entry); err != nil {
+		return nil, err
+	}
+	if ns := query.Get("ns"); ns != "" {
+		x.place = ns
+	}
+	if isCanary(x.place, x.target.name) {
+		return nil, x.refuseCanary(x.place)
+	}
+	repo, err := names.repository(x.target.name, query, x.place)
 	if err != nil {
 		// The name was not understood or not served: the record says how it was
 		// asked for.

@@ -106,7 +106,7 @@ func (f *fetcher) manifest(ctx context.Context, ref reference.Named) (*Manifest,
 
 // once fetches ref for everybody who asks for it now.
 func (f *fetcher) once(ctx context.Context, ref reference.Named) (*Manifest, error) {
-	key := ref.String()
+	key := owner(ctx) + ref.String()
 	w := f.join(ctx, key)
 	defer f.leave(key, w)
 	answer := f.flight.DoChan(key, func() (m any, err error) {

@@ -44,7 +44,7 @@ func FuzzRepositoryName(f *testing.F) {
 		for _, others := range []bool{false, true} {
 			n := fuzzNames
 			n.Others = others
-			repo, err := n.repository(name, query)
+			repo, err := n.repository(name, query, "")
 			if err != nil {
 				continue
 			}

@@ -59,5 +59,5 @@ func (n Names) named(name string) (reference.Named, error) {
 	if first, rest, ok := strings.Cut(name, "/"); ok && strings.Contains(first, ":") {
 		return n.inRegistry(first, rest)
 	}
-	return n.repository(name, nil)
+	return n.repository(name, nil, "")
 }

@@ -27,6 +27,9 @@ func (h *Handler) getTags(x *exchange) error {
 		return err
 	}
 	x.about("tags", repo)
+	if err := h.enter(x, repo, false); err != nil {
+		return err
+	}
 	query := x.r.URL.Query()
 	n := 0
 	if s := query.Get("n"); s != "" {
@@ -111,6 +114,12 @@ func (h *Handler) getReferrers(x *exchange) error {
 		return err
 	}
 	x.about("referrers", ref)
+	if err := h.enter(x, ref, false); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return x.writeReferrers(nil)
+		}
+		return err
+	}
 	_, out, err := h.judged(x.r.Context(), ref)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -19,6 +19,9 @@ func (h *Handler) getManifest(x *exchange) error {
 		return err
 	}
 	x.about("manifest", ref)
+	if err := h.enter(x, ref, false); err != nil {
+		return notFound(err, codeManifestUnknown)
+	}
 	m, out, err := h.judged(x.r.Context(), ref)
 	if m != nil {
 		x.record.Digest = m.digest.String()

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/distribution/reference"
@@ -43,6 +44,14 @@ type Upstream interface {
 	Tags(ctx context.Context, repo reference.Named, from upstream.TagCursor) (upstream.TagPage, error)
 	Referrers(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, error)
 	Transport(registry string) string
+
+	// Registries that are asked with the client's own credentials, which the context
+	// holds (upstream.WithAuthorization).
+	ClientCredentials(registry string) bool
+	Authorize(ctx context.Context, ref reference.Named, blob bool) error
+	Ping(ctx context.Context, registry string) error
+	RelaysToken(ctx context.Context, registry, path string) bool
+	Token(ctx context.Context, registry string, r *http.Request) (*upstream.TokenAnswer, error)
 }
 
 // Graph remembers facts about manifests, by repository; see rule 3 of the
@@ -82,6 +91,7 @@ type Metrics interface {
 type Options struct {
 	Names     Names
 	Upstream  Upstream
+	Access    Access
 	Verifier  verify.Verifier
 	Graph     Graph
 	Tags      Tags
@@ -93,6 +103,7 @@ type Options struct {
 
 	ReportOnly []string // scopes that are judged and audited, not enforced
 	AuditBlobs bool     // a record for each allowed blob too, not only for refused ones
+	Via        string   // what the gate writes into Via of its own requests: one that comes in is a loop
 }
 
 // bodyWait bounds how long the rest of an unwanted request body is read for.
@@ -110,7 +121,7 @@ func New(opts Options) (*Handler, error) {
 	for name, missing := range map[string]bool{
 		"Upstream": opts.Upstream == nil, "Verifier": opts.Verifier == nil, "Graph": opts.Graph == nil,
 		"Manifests": opts.Manifests == nil, "Blobs": opts.Blobs == nil, "Tags": opts.Tags == nil,
-		"Audit": opts.Audit == nil, "Metrics": opts.Metrics == nil, "Logger": opts.Logger == nil,
+		"Audit": opts.Audit == nil, "Access": opts.Access == nil, "Metrics": opts.Metrics == nil, "Logger": opts.Logger == nil,
 	} {
 		if missing {
 			return nil, fmt.Errorf("proxy: option %s is missing", name)
@@ -155,6 +166,10 @@ func (routed) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 // ServeHTTP answers one request: it finds the route, calls its handler, turns an
 // error into the refusal that the client understands, and records the decision.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.asksForToken(r) {
+		h.opts.Access.ServeToken(w, r)
+		return
+	}
 	x := h.newExchange(w, r)
 	defer h.finish(x)
 	if err := h.dispatch(x); err != nil {
@@ -163,6 +178,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) dispatch(x *exchange) error {
+	if h.opts.Via != "" && slices.Contains(x.r.Header.Values("Via"), h.opts.Via) {
+		return errLoop()
+	}
+	if relayed, err := h.relayToken(x); relayed {
+		return err
+	}
 	if x.r.ContentLength != 0 {
 		// No request of a pull has a body. What there is of it is not waited for:
 		// the connection ends with the answer.
@@ -188,8 +209,4 @@ func (h *Handler) dispatch(x *exchange) error {
 	}
 	x.route, x.vars = to.route, m.Vars
 	return to.handle(x)
-}
-
-func (h *Handler) getPing(x *exchange) error {
-	return x.writeJSON(http.StatusOK, []byte("{}"))
 }

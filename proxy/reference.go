@@ -20,6 +20,7 @@ type Names struct {
 	Default    string         // registry of names that name none
 	Registries []RegistryName // those that are served
 	Others     bool           // serve any other registry under its own name as well
+	Hosts      []HostName     // Host headers that stand for a registry
 }
 
 // RegistryName is one registry that is served.
@@ -67,9 +68,9 @@ func plainPath(r *http.Request) error {
 }
 
 // repository maps a request's name to the repository it means. The registry is
-// the one that ns names, else the one that the first path element names, else
-// the default.
-func (n Names) repository(name string, query url.Values) (reference.Named, error) {
+// the one that ns names, else the one that the place where the request came in
+// stands for, else the one that the first path element names, else the default.
+func (n Names) repository(name string, query url.Values, place string) (reference.Named, error) {
 	if len(name) > maxName || !repositoryPath.MatchString(name) {
 		return nil, errNameInvalid("repository name %q: expected lower-case path elements of letters and digits separated by . _ __ or -", shorten(name))
 	}
@@ -78,6 +79,8 @@ func (n Names) repository(name string, query url.Values) (reference.Named, error
 		return nil, errNameInvalid("the query names %d registries (ns); expected one", len(ns))
 	case len(ns) == 1:
 		return n.inRegistry(ns[0], name)
+	case place != "":
+		return n.inRegistry(place, name)
 	}
 	if first, rest, ok := strings.Cut(name, "/"); ok {
 		if registry := n.byElement(first); registry != "" {
@@ -88,6 +91,19 @@ func (n Names) repository(name string, query url.Values) (reference.Named, error
 		}
 	}
 	return n.inRegistry(n.Default, name)
+}
+
+// Repository names the repository that a token's scope means, which holds the name
+// as it stands in the paths of requests: in the registry given, or, when it is
+// empty, as a request to the same host would mean it.
+func (n Names) Repository(r *http.Request, registry, name string) (reference.Named, error) {
+	if registry == "" {
+		var err error
+		if registry, err = n.place(r, entryOf(r.Context())); err != nil {
+			return nil, err
+		}
+	}
+	return n.repository(name, nil, registry)
 }
 
 // byElement returns the registry that a first path element stands for, if it is
@@ -103,9 +119,12 @@ func (n Names) byElement(element string) string {
 
 // inRegistry names a repository of a registry, when that registry is served.
 func (n Names) inRegistry(registry, path string) (reference.Named, error) {
-	registry, err := n.canonical(registry)
+	registry, err := n.Canonical(registry)
 	if err != nil {
 		return nil, err
+	}
+	if registry == canaryRegistry {
+		return nil, errNotServed(registry) // it has nothing but the canary
 	}
 	named, err := reference.ParseNormalizedNamed(registry + "/" + path)
 	if err != nil || !reference.IsNameOnly(named) {
@@ -117,32 +136,47 @@ func (n Names) inRegistry(registry, path string) (reference.Named, error) {
 	return named, nil
 }
 
-// canonical returns the one name by which policy knows a registry, and an error
-// when it is not served.
-func (n Names) canonical(registry string) (string, error) {
+// Canonical returns the one name by which policy knows a registry, and an error
+// when it is not served. Registry is a host[:port].
+func (n Names) Canonical(registry string) (string, error) {
+	if r := n.listed(registry); r != "" {
+		return r, nil
+	}
 	if hubNames[registry] {
 		registry = hub
 	}
-	for _, r := range n.Registries {
-		if registry == r.Name {
-			return r.Name, nil
-		}
-	}
-	for _, r := range n.Registries {
-		if r.Host != "" && (registry == r.Host || registry+":443" == r.Host || registry == r.Host+":443") {
-			return r.Name, nil
-		}
+	if bareHost(registry) == canaryRegistry {
+		return canaryRegistry, nil
 	}
 	if !plainHost(registry) {
 		return "", errNameInvalid("registry %q: expected a host name or address in its usual form, in lower case, with a port without zeros before it", shorten(registry))
 	}
 	if bare, ok := strings.CutSuffix(registry, ":443"); ok {
-		return n.canonical(bare)
+		return n.Canonical(bare)
 	}
 	if n.Others || registry == n.Default {
 		return registry, nil
 	}
 	return "", errNotServed(shorten(registry))
+}
+
+// listed returns the name of the listed registry that a host[:port] is, by its own
+// name or that of its endpoint; "" when it is none.
+func (n Names) listed(host string) string {
+	if hubNames[host] || hubNames[bareHost(host)] {
+		host = hub
+	}
+	for _, r := range n.Registries {
+		if host == r.Name || host == r.Name+":443" {
+			return r.Name
+		}
+	}
+	for _, r := range n.Registries {
+		if r.Host != "" && (host == r.Host || host+":443" == r.Host || host == r.Host+":443") {
+			return r.Name
+		}
+	}
+	return ""
 }
 
 // plainHost refuses spellings of a host[:port] that the network takes for another

@@ -45,6 +45,13 @@ func (h *Handler) refuse(x *exchange, err error) {
 		h.opts.Logger.Warn("request not answered", "request_id", x.record.RequestID, "path", shorten(x.r.URL.Path), "status", e.status, "error", err)
 	}
 	body := marshalRefusal(refusalBody(x, e))
+	status, phrase := e.status, phraseOf(e)
+	switch {
+	case x.entry.Mirror && graphDriver(x.r.UserAgent()):
+		status, phrase = http.StatusInternalServerError, mirrorPhrase(e, phrase)
+	case x.entry.Mirror && status == http.StatusUnauthorized:
+		status, e.challenge = http.StatusForbidden, ""
+	}
 	head := x.w.Header()
 	for _, k := range []string{"Docker-Content-Digest", "Accept-Ranges", "Content-Range", "Warning"} {
 		head.Del(k)
@@ -58,11 +65,35 @@ func (h *Handler) refuse(x *exchange, err error) {
 	if e.contentRange != "" {
 		head.Set("Content-Range", e.contentRange)
 	}
+	if e.challenge != "" && status == http.StatusUnauthorized {
+		head.Set("WWW-Authenticate", e.challenge)
+	}
 	head.Set("Cache-Control", "no-store")
-	if phrase := phraseOf(e); phrase != "" && x.writeWithPhrase(e.status, phrase, body) {
+	if phrase != "" && x.writeWithPhrase(status, phrase, body) {
 		return
 	}
-	_ = x.writeJSON(e.status, body)
+	_ = x.writeJSON(status, body)
+}
+
+// stopsFallback makes dockerd's graph driver give up instead of asking the
+// registry that is mirrored: its pull looks for this text, that of ESRCH, in errors
+// (continueOnError in distribution/pull.go of moby), and a status of 5xx puts the
+// status line into the error.
+const stopsFallback = "no such process"
+
+// mirrorPhrase is the reason phrase for whatever dockerd does not get from a
+// mirror. It would go around the gate for what is not there or broken just as for
+// what is refused.
+func mirrorPhrase(e *apiError, phrase string) string {
+	if phrase == "" {
+		phrase = e.message
+	}
+	return clip(plainText(phrase), maxPhrase-len(stopsFallback)-3) + " (" + stopsFallback + ")"
+}
+
+// graphDriver tells dockerd with its own image store from other clients.
+func graphDriver(userAgent string) bool {
+	return strings.HasPrefix(userAgent, "docker/") && !strings.Contains(userAgent, "containerd-client")
 }
 
 // refusal is one entry of the "errors" list that registries answer with.
@@ -116,7 +147,7 @@ func marshalRefusal(body map[string][]refusal) []byte {
 // "manifest unverified: …"; podman would ask three times for that code, so
 // everybody else gets DENIED.
 func deniedCode(userAgent string) string {
-	if strings.HasPrefix(userAgent, "docker/") && !strings.Contains(userAgent, "containerd-client") {
+	if graphDriver(userAgent) {
 		return codeManifestUnverified
 	}
 	return codeDenied

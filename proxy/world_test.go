@@ -26,6 +26,7 @@ import (
 	"github.com/pullgate/pullgate/cache"
 	"github.com/pullgate/pullgate/proxy"
 	"github.com/pullgate/pullgate/proxy/audit"
+	"github.com/pullgate/pullgate/proxy/auth"
 	"github.com/pullgate/pullgate/proxy/upstream"
 	"github.com/pullgate/pullgate/verify"
 )
@@ -56,6 +57,11 @@ type settings struct {
 	memory     func(proxy.Content[*proxy.Manifest]) proxy.Content[*proxy.Manifest]
 	wrap       func(http.Handler) http.Handler
 	http2      bool
+	access     auth.Options
+	entry      proxy.Entry // of every request
+	via        string
+	// clientCredentials is the registry that is asked with the clients' own.
+	clientCredentials string
 }
 
 // world is a gate with everything around it: two registries, a place for
@@ -71,6 +77,7 @@ type world struct {
 	engine   *verify.Engine
 	upstream *upstream.Client
 	handler  *proxy.Handler
+	access   *auth.Authority
 	gate     *httptest.Server
 	records  *records
 	counted  *counted
@@ -104,6 +111,9 @@ func (w *world) build(s *settings) {
 	options := s.upstream
 	options.Registries = []upstream.Registry{{Name: "docker.io", Endpoint: w.hub.URL}, {Name: registryName, Endpoint: w.registry.URL}}
 	options.Others = s.names.Others
+	for i := range options.Registries {
+		options.Registries[i].ClientCredentials = options.Registries[i].Name == s.clientCredentials
+	}
 	var err error
 	w.upstream, err = upstream.New(options)
 	w.must(err)
@@ -134,11 +144,17 @@ func (w *world) build(s *settings) {
 	if s.memory != nil {
 		kept = s.memory(kept)
 	}
-	w.handler, err = proxy.New(proxy.Options{Names: s.names, Upstream: up, Verifier: verdicts, Graph: graph, Tags: tags,
+	s.access.Resolve = s.names.Repository
+	w.access, err = auth.New(s.access)
+	w.must(err)
+	w.handler, err = proxy.New(proxy.Options{Names: s.names, Upstream: up, Access: w.access, Via: s.via, Verifier: verdicts, Graph: graph, Tags: tags,
 		Manifests: kept, Blobs: blobs, Audit: w.records, Metrics: w.counted, Logger: slog.New(slog.DiscardHandler),
 		ReportOnly: s.reportOnly, AuditBlobs: s.auditBlobs})
 	w.must(err)
 	var h http.Handler = w.handler
+	if s.entry != (proxy.Entry{}) {
+		h = at(h, s.entry)
+	}
 	if s.wrap != nil {
 		h = s.wrap(h)
 	}
@@ -154,6 +170,13 @@ func (w *world) build(s *settings) {
 		w.gate.Client().CloseIdleConnections()
 		w.gate.CloseClientConnections()
 		w.gate.Close()
+	})
+}
+
+// at is how a listener tells the handler what it stands for.
+func at(h http.Handler, place proxy.Entry) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r.WithContext(proxy.WithEntry(r.Context(), place)))
 	})
 }
 

@@ -63,7 +63,7 @@ func check(c *cobra.Command, image string) report {
 	cfg, policy, err := loadConfig(c.Flags())
 	var g *gate
 	if err == nil {
-		g, err = newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{})
+		g, err = newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{}, everybody)
 	}
 	if err != nil {
 		return report{Image: image, Decision: "inconclusive", Error: err.Error()}

@@ -99,7 +99,7 @@ func configCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			g, err := newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{})
+			g, err := newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{}, everybody)
 			if err != nil {
 				return err
 			}

@@ -69,7 +69,9 @@ func (g *gate) reloadLoop(ctx context.Context) {
 			if err := g.audit.Reopen(); err != nil {
 				g.logger.Error("audit log not reopened", "error", err)
 			}
+			g.reloadKeys(true)
 		case <-tick.C:
+			g.reloadKeys(false)
 			now := g.fingerprint()
 			_, failure := g.policy.state()
 			if now == seen && (failure == "" || time.Since(tried) < retryInterval) {
@@ -109,6 +111,28 @@ func (g *gate) reload(asked bool) {
 	}
 }
 
+// reloadKeys reads certificates and passwords again when they have changed.
+func (g *gate) reloadKeys(asked bool) {
+	if g.certs != nil {
+		switch tried, err := g.certs.reload(asked); {
+		case err != nil:
+			g.logger.Error("the new certificates cannot be used; the old ones stay in force", "error", err)
+		case tried:
+			g.logger.Info("certificates reloaded")
+		}
+	}
+	if now := fingerprintOf(g.access.Files()); asked || now != g.accessSeen {
+		first := g.accessSeen == ""
+		g.accessSeen = now
+		switch err := g.access.Reload(); {
+		case err != nil:
+			g.logger.Error("the new passwords cannot be used; the old ones stay in force", "error", err)
+		case !first && now != "":
+			g.logger.Info("passwords reloaded")
+		}
+	}
+}
+
 // fingerprint changes when a file that the policy in force was made of changes,
 // appears or goes.
 func (g *gate) fingerprint() string {
@@ -117,6 +141,11 @@ func (g *gate) fingerprint() string {
 		names, _ := filepath.Glob(filepath.Join(dir, "*.yaml")) // a bad pattern is not possible here
 		files = append(files, names...)
 	}
+	return fingerprintOf(files)
+}
+
+// fingerprintOf changes when one of the files changes, appears or goes.
+func fingerprintOf(files []string) string {
 	slices.Sort(files)
 	var b strings.Builder
 	for _, f := range slices.Compact(files) {

@@ -2,16 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +22,7 @@ import (
 	"github.com/pullgate/pullgate/proxy"
 	"github.com/pullgate/pullgate/proxy/admin"
 	"github.com/pullgate/pullgate/proxy/audit"
+	"github.com/pullgate/pullgate/proxy/auth"
 	"github.com/pullgate/pullgate/proxy/upstream"
 	"github.com/pullgate/pullgate/verify"
 	"github.com/pullgate/pullgate/verify/authfile"
@@ -37,14 +36,8 @@ const (
 	blobBytes     = 64 << 20  // small blobs
 )
 
-// Waits of the servers. Downloads have no overall limit: they may be long; each
-// write has its own deadline instead.
-const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
-	shutdownTimeout   = 20 * time.Second
-	maxHeaderBytes    = 64 << 10
-)
+// shutdownTimeout bounds how long what is being sent may take when the gate ends.
+const shutdownTimeout = 20 * time.Second
 
 func serveCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -75,10 +68,26 @@ type gate struct {
 	handler  *proxy.Handler
 	audit    *audit.File
 	policy   reloadState
+	names    proxy.Names
+	access   *auth.Authority
+	certs    *certificates // nil without TLS
+
+	accessSeen string // what the files of access looked like when they were read last
+
+	endpoints []*endpoint
 }
 
-// newGate wires the gate. It dials nothing and listens on nothing.
-func newGate(cfg *config.Config, policy *verify.Policy, logger *slog.Logger, records audit.Sink) (*gate, error) {
+// via marks the gate's own requests, so that it notices when the name of an
+// upstream leads back to it.
+func newVia() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return "1.1 pullgate-" + hex.EncodeToString(b[:])
+}
+
+// newGate wires the gate. It dials nothing and listens on nothing. Access says who
+// may pull.
+func newGate(cfg *config.Config, policy *verify.Policy, logger *slog.Logger, records audit.Sink, access func(proxy.Names) (*auth.Authority, error)) (*gate, error) {
 	g := &gate{cfg: cfg, logger: logger, registry: prometheus.NewRegistry()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
@@ -92,12 +101,13 @@ func newGate(cfg *config.Config, policy *verify.Policy, logger *slog.Logger, rec
 		UserAgent:   "pullgate/" + versionText(),
 		Logger:      logger,
 		Observe:     g.metrics.Upstream,
+		Via:         newVia(),
 	}
-	names := proxy.Names{Default: cfg.DefaultRegistry, Others: options.Others}
 	for _, u := range cfg.Upstreams {
-		options.Registries = append(options.Registries, upstream.Registry{Name: u.Registry, Endpoint: u.Endpoint, Transport: u.Transport})
-		names.Registries = append(names.Registries, proxy.RegistryName{Name: u.Registry, Prefix: u.Prefix, Host: endpointHost(u.Endpoint)})
+		options.Registries = append(options.Registries, upstream.Registry{Name: u.Registry, Endpoint: u.Endpoint, Transport: u.Transport,
+			ClientCredentials: u.Credentials == config.CredentialsClient})
 	}
+	g.names = namesOf(cfg)
 	if g.upstream, err = upstream.New(options); err != nil {
 		return nil, err
 	}
@@ -106,11 +116,26 @@ func newGate(cfg *config.Config, policy *verify.Policy, logger *slog.Logger, rec
 	}
 	g.policy.loaded(policy)
 	g.metrics.PolicyLoaded(policy.Revision(), time.Now())
-	g.handler, err = g.newHandler(names, records)
+	if g.access, err = access(g.names); err != nil {
+		return nil, err
+	}
+	g.handler, err = g.newHandler(options.Via, records)
 	return g, err
 }
 
-func (g *gate) newHandler(names proxy.Names, records audit.Sink) (*proxy.Handler, error) {
+// namesOf says how names in requests become names of images.
+func namesOf(cfg *config.Config) proxy.Names {
+	names := proxy.Names{Default: cfg.DefaultRegistry, Others: cfg.OtherRegistries == config.OthersAllow}
+	for _, u := range cfg.Upstreams {
+		names.Registries = append(names.Registries, proxy.RegistryName{Name: u.Registry, Prefix: u.Prefix, Host: endpointHost(u.Endpoint)})
+	}
+	for _, h := range cfg.Hosts {
+		names.Hosts = append(names.Hosts, proxy.HostName{Host: h.Host, Registry: h.Registry})
+	}
+	return names
+}
+
+func (g *gate) newHandler(via string, records audit.Sink) (*proxy.Handler, error) {
 	verdicts, err := cache.NewVerdicts(g.engine, cache.VerdictOptions{
 		Size: g.cfg.Verdicts.Size, AllowedTTL: g.cfg.Verdicts.AllowedTTL, DeniedTTL: g.cfg.Verdicts.DeniedTTL,
 		Observe: g.observeVerdict,
@@ -135,7 +160,7 @@ func (g *gate) newHandler(names proxy.Names, records audit.Sink) (*proxy.Handler
 		return nil, err
 	}
 	return proxy.New(proxy.Options{
-		Names: names, Upstream: g.upstream, Verifier: verdicts, Graph: graph, Tags: tags,
+		Names: g.names, Upstream: g.upstream, Access: g.access, Via: via, Verifier: verdicts, Graph: graph, Tags: tags,
 		Manifests: manifests, Blobs: blobs, Audit: records, Metrics: g.metrics, Logger: g.logger,
 		ReportOnly: g.cfg.ReportOnly, AuditBlobs: g.cfg.Audit.Blobs,
 	})
@@ -171,7 +196,9 @@ func serve(ctx context.Context, cfg *config.Config, policy *verify.Policy, stdou
 	}
 	defer records.Close()
 	watched := &watchedSink{Sink: records}
-	g, err := newGate(cfg, policy, logger, watched)
+	g, err := newGate(cfg, policy, logger, watched, func(names proxy.Names) (*auth.Authority, error) {
+		return newAccess(cfg, names, logger)
+	})
 	if err != nil {
 		return err
 	}
@@ -180,86 +207,33 @@ func serve(ctx context.Context, cfg *config.Config, policy *verify.Policy, stdou
 	for _, w := range warnings(cfg, policy) {
 		logger.Warn("configuration", "warning", w)
 	}
-	api, err := g.apiServer()
-	if err != nil {
+	if err := g.open(watched); err != nil {
+		g.closeListeners()
 		return err
 	}
-	side := newServer(admin.NewHandler(g.registry, func() admin.Status { return g.status(watched) }), logger)
-	return g.run(ctx, api, side)
+	return g.run(ctx)
 }
 
-// run listens, serves, reloads, and ends cleanly: what is being sent is sent to
-// its end within a limit, and every record is written before the log is closed.
-func (g *gate) run(ctx context.Context, api, side *http.Server) error {
-	apiListener, err := net.Listen("tcp", g.cfg.Listen)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	sideListener, err := net.Listen("tcp", g.cfg.Admin.Listen)
-	if err != nil {
-		apiListener.Close()
-		return fmt.Errorf("admin.listen: %w", err)
-	}
+// run serves, reloads, and ends cleanly: what is being sent is sent to its end
+// within a limit, and every record is written before the log is closed.
+func (g *gate) run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	go func() {
-		if api.TLSConfig != nil {
-			stop(api.ServeTLS(apiListener, "", ""))
-			return
-		}
-		stop(api.Serve(apiListener))
-	}()
-	go func() { stop(side.Serve(sideListener)) }()
+	for _, e := range g.endpoints {
+		go func() { stop(e.serve()) }()
+	}
 	go g.reloadLoop(ctx)
-	g.logger.Info("serving", "listen", apiListener.Addr().String(), "tls", api.TLSConfig != nil,
-		"admin", sideListener.Addr().String(), "policy_revision", g.engine.Revision())
+	g.logger.Info("serving", append(g.where(), "policy_revision", g.engine.Revision())...)
 	<-ctx.Done()
 
 	g.logger.Info("stopping")
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	if err := api.Shutdown(deadline); err != nil {
-		api.Close()
-	}
-	side.Close()
+	g.shutdown(deadline)
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving: %w", err)
 	}
 	return nil
-}
-
-func (g *gate) apiServer() (*http.Server, error) {
-	s := newServer(g.handler, g.logger)
-	if !g.cfg.TLS.Enabled() {
-		return s, nil
-	}
-	pair, err := tls.LoadX509KeyPair(g.cfg.TLS.Cert, g.cfg.TLS.Key)
-	if err != nil {
-		return nil, fmt.Errorf("tls.cert and tls.key: %w", err)
-	}
-	s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
-	if file := g.cfg.TLS.ClientCA; file != "" {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("tls.client_ca: %w", err)
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls.client_ca: no certificate in %s", file)
-		}
-		s.TLSConfig.ClientCAs, s.TLSConfig.ClientAuth = pool, tls.RequireAndVerifyClientCert
-	}
-	return s, nil
-}
-
-func newServer(h http.Handler, logger *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-	}
 }
 
 func newLogger(cfg *config.Config, w io.Writer) *slog.Logger {

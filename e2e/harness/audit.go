@@ -26,6 +26,8 @@ type Record struct {
 	RequestID  string    `json:"request_id"`
 	Kind       string    `json:"kind"`
 	Client     string    `json:"client"`
+	Identity   string    `json:"identity"`
+	Mode       string    `json:"mode"`
 	UserAgent  string    `json:"user_agent"`
 	Method     string    `json:"method"`
 	Registry   string    `json:"registry"`

@@ -20,6 +20,7 @@ const (
 	RouteBlob      = "blob"
 	RouteTags      = "tags"
 	RouteReferrers = "referrers"
+	RouteToken     = "token" // of a registry whose clients use their own credentials
 	RouteWrite     = "write" // pushes, deletes and uploads, which are refused
 )
 
@@ -67,12 +68,12 @@ func NewMetrics(reg prometheus.Registerer, registries []string) (*Metrics, error
 		return nil, errors.New("metrics: no registry to register with")
 	}
 	m := &Metrics{
-		routes: newLabel(RoutePing, RouteManifest, RouteBlob, RouteTags, RouteReferrers, RouteWrite),
+		routes: newLabel(RoutePing, RouteManifest, RouteBlob, RouteTags, RouteReferrers, RouteToken, RouteWrite),
 		methods: newLabel(http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
 			http.MethodDelete, http.MethodOptions, http.MethodConnect),
 		decisions:  newLabel("allowed", "denied", "report-only", "inconclusive", "error"),
 		registries: newLabel(registries...),
-		kinds:      newLabel("manifest", "blob", "tags", "referrers"),
+		kinds:      newLabel("manifest", "blob", "tags", "referrers", "canary"),
 		results:    newLabel("allowed", "denied", "inconclusive"),
 		ops:        newLabel(OpPing, OpManifest, OpResolve, OpBlob, OpStat, OpTags, OpReferrers, OpSignatures, OpFile, OpToken),
 		classes:    newLabel("1xx", "2xx", "3xx", "4xx", "5xx", "error"),

@@ -31,6 +31,9 @@ const (
 	KindBlob      = "blob"
 	KindTags      = "tags"
 	KindReferrers = "referrers"
+	KindCanary    = "canary"  // the image that is always refused
+	KindConnect   = "connect" // a connection that interception refused; Reference is host:port
+	KindTunnel    = "tunnel"  // a connection that interception passed through; Reference is host:port
 )
 
 // Record is one decision. Fields without omitempty stand in every line.
@@ -43,6 +46,11 @@ type Record struct {
 	Kind string `json:"kind,omitempty"`
 	// Client is the address of the client, without port.
 	Client string `json:"client,omitempty"`
+	// Identity is who asked, as "user:alice", "certificate:node1.example" or
+	// "network:10.0.0.7"; empty when nobody needs to say.
+	Identity string `json:"identity,omitempty"`
+	// Mode is the way in when it is not a plain listener: "intercept", "mirror".
+	Mode string `json:"mode,omitempty"`
 	// UserAgent is what the client says it is. Untrusted.
 	UserAgent string `json:"user_agent,omitempty"`
 	// Method is the HTTP method.

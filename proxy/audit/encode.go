@@ -25,6 +25,8 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = appendText(b, r.RequestID)
 	b = appendField(b, `,"kind":`, r.Kind)
 	b = appendField(b, `,"client":`, r.Client)
+	b = appendField(b, `,"identity":`, r.Identity)
+	b = appendField(b, `,"mode":`, r.Mode)
 	b = appendField(b, `,"user_agent":`, r.UserAgent)
 	b = appendField(b, `,"method":`, r.Method)
 	b = appendField(b, `,"registry":`, r.Registry)

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+
+	"github.com/pullgate/pullgate/config"
+	"github.com/pullgate/pullgate/proxy"
+	"github.com/pullgate/pullgate/proxy/auth"
+)
+
+// newAccess makes of the configuration who may pull what.
+func newAccess(cfg *config.Config, names proxy.Names, logger *slog.Logger) (*auth.Authority, error) {
+	o := auth.Options{
+		HtpasswdFile: cfg.Auth.Htpasswd,
+		Token: auth.TokenOptions{Enabled: cfg.Auth.Token.Enabled, KeyFile: cfg.TokenKeyFile(),
+			Realm: cfg.Auth.Token.Realm, Service: cfg.Auth.Token.Service, TTL: cfg.Auth.Token.TTL},
+		Resolve: names.Repository,
+		Logger:  logger,
+	}
+	var err error
+	if o.TrustedNetworks, err = prefixes(cfg.Auth.TrustedNetworks); err != nil {
+		return nil, fmt.Errorf("auth.trusted_networks: %w", err)
+	}
+	if o.TrustedProxies, err = prefixes(cfg.Auth.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("auth.trusted_proxies: %w", err)
+	}
+	for i, r := range cfg.Auth.Rules {
+		networks, err := prefixes(r.Networks)
+		if err != nil {
+			return nil, fmt.Errorf("auth.rules[%d].networks: %w", i, err)
+		}
+		o.Rules = append(o.Rules, auth.Rule{Users: r.Users, Certificates: r.Certificates, Networks: networks, Scopes: r.Scopes})
+	}
+	o.Certificates = cfg.TLS.ClientCA != ""
+	a, err := auth.New(o)
+	if err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	return a, nil
+}
+
+// otherWays tells whether clients can say who they are in other ways than by a
+// certificate. Without one, a certificate is required in the TLS handshake already.
+func otherWays(cfg *config.Config) bool {
+	return cfg.Auth.Htpasswd != "" || cfg.Auth.Token.Enabled || len(cfg.Auth.TrustedNetworks) > 0
+}
+
+// everybody is the access of commands that pull nothing for anybody.
+func everybody(proxy.Names) (*auth.Authority, error) { return auth.New(auth.Options{}) }
+
+// prefixes reads networks; an address is a network of one.
+func prefixes(texts []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, t := range texts {
+		if a, err := netip.ParseAddr(t); err == nil {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(t)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
