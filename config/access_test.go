@@ -2,11 +2,13 @@ package config
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -15,13 +17,13 @@ import (
 )
 
 // authority writes an intercepting authority and its key.
-func (s site) authority(name string) (cert, key string) {
+func (s site) authority(name string, life time.Duration) (cert, key string) {
 	s.t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(life), IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
 	if err != nil {
 		s.t.Fatal(err)
@@ -38,7 +40,7 @@ func (s site) authority(name string) (cert, key string) {
 func TestAllWaysIn(t *testing.T) {
 	s := newSite(t)
 	s.pair("gate")
-	s.authority("ca")
+	s.authority("ca", time.Hour)
 	for name, state := range map[string]string{"given": "", "not yet made": "given"} {
 		if state != "" { // another directory, without the authority
 			s = newSite(t)
@@ -116,7 +118,7 @@ func TestWhenClientsAreAsked(t *testing.T) {
 
 func TestFaultsOfAccess(t *testing.T) {
 	in := func(auth string) string { return minimal + "auth:\n  " + auth }
-	rule := func(r string) string { return in("rules:\n    - {networks: [10.0.0.1], scopes: ['*']}\n    - " + r) }
+	rule := func(r string) string { return in("trusted_networks: [10.0.0.0/8]\n  rules:\n    - " + r) }
 	runAll(t, []faulty{
 		{"unknown key", in("htpaswd: x"), "auth.htpaswd", 4, []string{"did you mean htpasswd?"}},
 		{"unknown key of token", in("token: {realms: x}"), "auth.token.realms", 4, []string{"did you mean realm?"}},
@@ -131,7 +133,7 @@ func TestFaultsOfAccess(t *testing.T) {
 		{"token ends too soon", in("token: {enabled: false, ttl: 59s}"), "auth.token.ttl", 4, []string{"1m0s to 1h0m0s"}},
 		{"token ends too late", in("token: {enabled: false, ttl: 61m}"), "auth.token.ttl", 4, nil},
 		{"token ends never", in("token: {enabled: false, ttl: 0s}"), "auth.token.ttl", 4, nil},
-		{"key is none", in("token: {enabled: false, key: policy.json}"), "auth.token.key", 4, []string{"EC key"}},
+		{"key is none", in("token: {enabled: false, key: policy.json}"), "auth.token.key", 4, []string{"EC key on P-256"}},
 		{"key is missing", in("token: {enabled: false, key: x.key}"), "auth.token.key", 4, []string{"no such file"}},
 		{"realm without a scheme", in("token: {enabled: false, realm: gate.example/token}"), "auth.token.realm", 4, []string{"https://"}},
 		{"realm of another scheme", in("token: {enabled: false, realm: 'ftp://gate.example'}"), "auth.token.realm", 4, nil},
@@ -154,19 +156,20 @@ func TestFaultsOfAccess(t *testing.T) {
 		{"every proxy of IPv6", in("trusted_proxies: [10.0.0.1, '::/0']"), "auth.trusted_proxies[1]", 4, []string{"believe everybody"}},
 		{"proxy by name", in("trusted_proxies: [proxy.example]"), "auth.trusted_proxies[0]", 4, nil},
 
+		{"rules for nobody", in("rules: [{networks: [10.0.0.1], scopes: ['*']}]"), "auth.rules", 4, []string{"no client can be known", "auth.trusted_networks"}},
 		{"rules are keys", in("rules: {users: [x]}"), "auth.rules", 4, []string{"expected a list"}},
-		{"rule is a word", rule("everybody"), "auth.rules[1]", 6, []string{"users, certificates, networks, scopes"}},
-		{"unknown key of a rule", rule("{networks: [10.0.0.2], scopes: ['*'], scope: ['*']}"), "auth.rules[1].scope", 6, []string{"did you mean scopes?"}},
-		{"key of a rule twice", rule("{networks: [10.0.0.2], scopes: ['*'], scopes: [docker.io]}"), "auth.rules[1].scopes", 6, []string{"second time"}},
-		{"scopes are a word", rule("{networks: [10.0.0.2], scopes: docker.io}"), "auth.rules[1].scopes", 6, []string{"expected a list"}},
-		{"scope is a list", rule("{networks: [10.0.0.2], scopes: [[docker.io]]}"), "auth.rules[1].scopes[0]", 6, []string{"found a list"}},
-		{"rule for nobody", rule("{scopes: ['*']}"), "auth.rules[1]", 6, []string{"names nobody"}},
-		{"rule for nothing", rule("{networks: [10.0.0.2]}"), "auth.rules[1]", 6, []string{"no scopes"}},
-		{"rule for users without passwords", rule("{users: [bob], scopes: ['*']}"), "auth.rules[1].users", 6, []string{"auth.htpasswd"}},
-		{"rule for certificates of nobody", rule("{certificates: [bob], scopes: ['*']}"), "auth.rules[1].certificates", 6, []string{"tls.client_ca"}},
-		{"rule with a bad network", rule("{networks: [10.0.0.2/8], scopes: ['*']}"), "auth.rules[1].networks[0]", 6, nil},
-		{"scope on a line of its own", rule("networks: [10.0.0.2]\n      scopes:\n        - docker.io\n        - hub"), "auth.rules[1].scopes[1]", 9, []string{`"hub"`}},
-		{"scope twice", rule("{networks: [10.0.0.2], scopes: [docker.io, docker.io]}"), "auth.rules[1].scopes[1]", 6, []string{"second time"}},
+		{"rule is a word", rule("everybody"), "auth.rules[0]", 6, []string{"users, certificates, networks, scopes"}},
+		{"unknown key of a rule", rule("{networks: [10.0.0.2], scopes: ['*'], scope: ['*']}"), "auth.rules[0].scope", 6, []string{"did you mean scopes?"}},
+		{"key of a rule twice", rule("{networks: [10.0.0.2], scopes: ['*'], scopes: [docker.io]}"), "auth.rules[0].scopes", 6, []string{"second time"}},
+		{"scopes are a word", rule("{networks: [10.0.0.2], scopes: docker.io}"), "auth.rules[0].scopes", 6, []string{"expected a list"}},
+		{"scope is a list", rule("{networks: [10.0.0.2], scopes: [[docker.io]]}"), "auth.rules[0].scopes[0]", 6, []string{"found a list"}},
+		{"rule for nobody", rule("{scopes: ['*']}"), "auth.rules[0]", 6, []string{"names nobody"}},
+		{"rule for nothing", rule("{networks: [10.0.0.2]}"), "auth.rules[0]", 6, []string{"no scopes"}},
+		{"rule for users without passwords", rule("{users: [bob], scopes: ['*']}"), "auth.rules[0].users", 6, []string{"auth.htpasswd"}},
+		{"rule for certificates of nobody", rule("{certificates: [bob], scopes: ['*']}"), "auth.rules[0].certificates", 6, []string{"tls.client_ca"}},
+		{"rule with a bad network", rule("{networks: [10.0.0.2/8], scopes: ['*']}"), "auth.rules[0].networks[0]", 6, nil},
+		{"scope on a line of its own", rule("networks: [10.0.0.2]\n      scopes:\n        - docker.io\n        - hub"), "auth.rules[0].scopes[1]", 9, []string{`"hub"`}},
+		{"scope twice", rule("{networks: [10.0.0.2], scopes: [docker.io, docker.io]}"), "auth.rules[0].scopes[1]", 6, []string{"second time"}},
 	})
 }
 
@@ -209,6 +212,75 @@ func TestNamesOfRules(t *testing.T) {
 	}
 }
 
+func TestKeysThatSignTokens(t *testing.T) {
+	key := func(block string, k any) string {
+		der, err := x509.MarshalPKCS8PrivateKey(k)
+		if ec, is := k.(*ecdsa.PrivateKey); is && block == "EC PRIVATE KEY" {
+			der, err = x509.MarshalECPrivateKey(ec)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(pem.EncodeToMemory(&pem.Block{Type: block, Bytes: der}))
+	}
+	ec := func(c elliptic.Curve) *ecdsa.PrivateKey {
+		k, err := ecdsa.GenerateKey(c, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := key("PRIVATE KEY", ec(elliptic.P256()))
+	parameters := string(pem.EncodeToMemory(&pem.Block{Type: "EC PARAMETERS", Bytes: []byte{6, 0}}))
+	for name, test := range map[string]struct {
+		text string
+		good bool
+	}{
+		"PKCS 8":          {good, true},
+		"SEC 1":           {key("EC PRIVATE KEY", ec(elliptic.P256())), true},
+		"parameters":      {parameters + key("EC PRIVATE KEY", ec(elliptic.P256())), true},
+		"another curve":   {key("PRIVATE KEY", ec(elliptic.P384())), false},
+		"another kind":    {key("PRIVATE KEY", ed), false},
+		"two":             {good + good, false},
+		"a certificate":   {strings.ReplaceAll(good, "PRIVATE KEY", "CERTIFICATE"), false},
+		"cut off":         {good[:80], false},
+		"parameters only": {parameters, false},
+		"nothing":         {"", false},
+	} {
+		if holdsECKey([]byte(test.text)) != test.good {
+			t.Errorf("%s: expected %v", name, test.good)
+		}
+	}
+}
+
+// Who can read these keys can pose as every registry, or every user.
+func TestKeysThatOthersCanRead(t *testing.T) {
+	s := newSite(t)
+	s.authority("ca", time.Hour)
+	s.write("token.key", string(pemKey(t)))
+	const content = minimal + "intercept: {ca: {cert: ca.crt, key: ca.key}}\nauth: {token: {enabled: false, key: token.key}}"
+	for _, test := range []struct {
+		file string
+		mode os.FileMode
+		key  string // of the fault, "" when there is none
+	}{
+		{"ca.key", 0o400, ""}, {"ca.key", 0o640, ":3: intercept.ca.key: "}, {"ca.key", 0o604, ":3: intercept.ca.key: "}, {"ca.key", 0o600, ""},
+		{"token.key", 0o640, ""}, {"token.key", 0o644, ":4: auth.token.key: "}, {"token.key", 0o620, ":4: auth.token.key: "},
+	} {
+		if err := os.Chmod(filepath.Join(s.dir, test.file), test.mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.load(content, LoadOptions{})
+		if (err == nil) != (test.key == "") || err != nil && (!strings.Contains(err.Error(), test.key) || !strings.Contains(err.Error(), "chmod 600")) {
+			t.Errorf("%s with mode %04o: %v", test.file, test.mode, err)
+		}
+	}
+}
+
 func TestNobodyGetsInWithoutTheRequiredCertificate(t *testing.T) {
 	s := newSite(t)
 	s.pair("gate")
@@ -239,7 +311,7 @@ func TestWarningsOfExposedSettings(t *testing.T) {
 	}{
 		"nothing":                     {"", nil},
 		"everybody is trusted":        {"auth: {trusted_networks: [10.0.0.0/8, 0.0.0.0/0, '::/0']}", []string{":3: auth.trusted_networks[1]: 0.0.0.0/0 is every client", ":3: auth.trusted_networks[2]: "}},
-		"a rule for everybody":        {"auth: {rules: [{networks: ['0.0.0.0/0'], scopes: ['*']}]}", []string{":3: auth.rules[0].networks[0]: "}},
+		"a rule for everybody":        {"auth: {trusted_networks: [10.0.0.1], rules: [{networks: ['0.0.0.0/0'], scopes: ['*']}]}", []string{":3: auth.rules[0].networks[0]: "}},
 		"passwords here":              {users, nil},
 		"passwords on the network":    {users + "listen: ':5000'", []string{":4: listen: :5000 is reached without TLS: passwords"}},
 		"no passwords on the network": {"listen: ':5000'", nil},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -38,6 +39,9 @@ func (v *validator) auth() {
 	}
 	if !v.few("auth.rules", len(a.Rules), maxItems) {
 		return
+	}
+	if len(a.Rules) > 0 && !v.identifies() {
+		v.fault("auth.rules", "no client can be known, so none could pull", "write auth.htpasswd, auth.trusted_networks or tls.client_ca as well")
 	}
 	for i, r := range a.Rules {
 		v.rule(fmt.Sprintf("auth.rules[%d]", i), r)
@@ -80,12 +84,17 @@ func (v *validator) token(t Token) {
 	if t.TTL < minTokenTTL || t.TTL > maxTokenTTL {
 		v.fault(at+".ttl", fmt.Sprintf("expected a duration from %s to %s, found %s", minTokenTTL, maxTokenTTL, t.TTL), `write "5m" when in doubt`)
 	}
-	if key := v.pem(at+".key", t.Key); key != nil && !holdsECKey(key) {
-		v.fault(at+".key", fmt.Sprintf("%s holds no private EC key", quote(t.Key)), "name a PEM file with one, or leave it out and the gate makes one")
-	}
+	v.tokenKey(at+".key", t.Key)
 	if t.Realm != "" {
 		v.realm(at+".realm", t.Realm)
 	}
+}
+
+// identifies reports whether clients can be known at all. Tokens and rules rest on
+// it.
+func (v *validator) identifies() bool {
+	a := v.c.Auth
+	return a.Htpasswd != "" || len(a.TrustedNetworks) > 0 || v.c.TLS.ClientCA != ""
 }
 
 // tokenSwitch checks that the endpoint is on when it is described, and that there
@@ -95,26 +104,46 @@ func (v *validator) tokenSwitch(t Token) {
 	if described && !t.Enabled && !v.c.origins.has("auth.token.enabled") {
 		v.fault("auth.token", "does nothing, as the endpoint is off", "write enabled: true, or enabled: false to keep the rest for later")
 	}
-	a := v.c.Auth
-	if t.Enabled && a.Htpasswd == "" && len(a.TrustedNetworks) == 0 && v.c.TLS.ClientCA == "" {
+	if t.Enabled && !v.identifies() {
 		v.fault("auth.token.enabled", "there is nobody to issue tokens to", "write auth.htpasswd, auth.trusted_networks or tls.client_ca as well")
 	}
 }
 
-// holdsECKey reports whether the first private key of a PEM file is an EC key.
-func holdsECKey(data []byte) bool {
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		switch block.Type {
-		case "EC PRIVATE KEY":
-			_, err := x509.ParseECPrivateKey(block.Bytes)
-			return err == nil
-		case "PRIVATE KEY":
-			key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-			_, ec := key.(*ecdsa.PrivateKey)
-			return err == nil && ec
-		}
+func (v *validator) tokenKey(at, path string) {
+	key := v.pem(at, path)
+	if key == nil {
+		return
 	}
-	return false
+	if !holdsECKey(key) {
+		v.fault(at, fmt.Sprintf("expected one private EC key on P-256 in %s, found none", quote(path)), "name a PEM file with one, or leave it out and the gate makes one")
+		return
+	}
+	v.secret(at, path, 0o037) // a group may read it
+}
+
+// holdsECKey reports whether a PEM file is one private EC key on P-256, which
+// openssl may have written its parameters before.
+func holdsECKey(data []byte) bool {
+	block, rest := pem.Decode(data)
+	if block != nil && block.Type == "EC PARAMETERS" {
+		block, rest = pem.Decode(rest)
+	}
+	if block == nil {
+		return false
+	}
+	if more, _ := pem.Decode(rest); more != nil {
+		return false
+	}
+	var key any
+	var err error
+	switch block.Type {
+	case "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(block.Bytes)
+	case "PRIVATE KEY":
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
+	ec, ok := key.(*ecdsa.PrivateKey)
+	return err == nil && ok && ec.Curve == elliptic.P256()
 }
 
 // realm checks the URL that challenges send clients to. Faults never repeat it, as

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net/url"
-	"slices"
 )
 
 // exposures returns a warning for each setting that is good in some places and
@@ -73,8 +72,7 @@ func (w *warner) readable() {
 // docker would answer with the password for Docker Hub.
 func (w *warner) mirrors() {
 	a := w.c.Auth
-	networks := len(a.TrustedNetworks) > 0 || slices.ContainsFunc(a.Rules, func(r Rule) bool { return len(r.Networks) > 0 })
-	if !a.Enabled() || networks {
+	if !a.Enabled() || len(a.TrustedNetworks) > 0 {
 		return
 	}
 	for i, l := range w.c.Listeners {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 func (v *validator) tls() {
@@ -71,9 +72,25 @@ func (v *validator) authority() {
 		return
 	}
 	pair := v.pair(certAt, ca.Cert, keyAt, ca.Key)
-	if pair != nil && (pair.Leaf == nil || !pair.Leaf.IsCA) {
-		v.fault(certAt, fmt.Sprintf("%s is not the certificate of an authority", quote(ca.Cert)),
-			"name one with the basic constraint CA:TRUE, or leave intercept.ca out and the gate makes one")
+	if pair == nil {
+		return
+	}
+	const fix = "name one that is, or leave intercept.ca out and the gate makes one"
+	now := time.Now()
+	switch leaf := pair.Leaf; {
+	case leaf == nil || !leaf.IsCA:
+		v.fault(certAt, fmt.Sprintf("%s is not the certificate of an authority (CA:TRUE)", quote(ca.Cert)), fix)
+	case now.Before(leaf.NotBefore) || now.After(leaf.NotAfter):
+		v.fault(certAt, fmt.Sprintf("%s is not valid now, but from %s to %s", quote(ca.Cert), leaf.NotBefore.Format(time.DateOnly), leaf.NotAfter.Format(time.DateOnly)), fix)
+	}
+	v.secret(keyAt, ca.Key, 0o077)
+}
+
+// secret checks that a private key is kept from others: who has it can pose as
+// registries or users.
+func (v *validator) secret(at, path string, others os.FileMode) {
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&others != 0 {
+		v.fault(at, fmt.Sprintf("%s can be read by others, mode %04o", quote(path), info.Mode().Perm()), "run chmod 600 on it")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // served is a file with registries of several shapes, and this.
@@ -152,14 +153,16 @@ intercept:
 
 func TestFaultsOfTheAuthority(t *testing.T) {
 	s := newSite(t)
-	s.authority("one")
-	s.authority("two")
+	s.authority("one", time.Hour)
+	s.authority("two", time.Hour)
+	s.authority("old", -time.Hour)
 	s.pair("leaf")
 	for name, test := range map[string]struct{ ca, key, want string }{
 		"no key":                {"cert: one.crt", "intercept.ca.key", "missing beside intercept.ca.cert"},
 		"no certificate":        {"key: one.key", "intercept.ca.cert", "missing beside intercept.ca.key"},
 		"of another pair":       {"cert: one.crt, key: two.key", "intercept.ca.cert", "does not match"},
 		"no authority":          {"cert: leaf.crt, key: leaf.key", "intercept.ca.cert", "CA:TRUE"},
+		"expired":               {"cert: old.crt, key: old.key", "intercept.ca.cert", "not valid now"},
 		"key is not there":      {"cert: one.crt, key: new.key", "intercept.ca.key", "no such file"},
 		"only the key is there": {"cert: new.crt, key: one.key", "intercept.ca.cert", "no such file"},
 		"one file for both":     {"cert: new, key: new", "intercept.ca.key", "same file"},
@@ -235,7 +238,7 @@ func TestListsOfTheEnvironment(t *testing.T) {
 func TestRulesComeFromTheFileOnly(t *testing.T) {
 	s := newSite(t)
 	for _, value := range []string{"", "[]", "alice=docker.io"} {
-		_, err := s.load(minimal+"auth: {rules: [{networks: [10.0.0.1], scopes: ['*']}]}", LoadOptions{Environ: []string{"PULLGATE_AUTH_RULES=" + value}})
+		_, err := s.load(minimal+"auth: {trusted_networks: [10.0.0.1], rules: [{networks: [10.0.0.1], scopes: ['*']}]}", LoadOptions{Environ: []string{"PULLGATE_AUTH_RULES=" + value}})
 		if err == nil || !strings.HasPrefix(err.Error(), "environment: PULLGATE_AUTH_RULES: ") || !strings.Contains(err.Error(), "into the file") {
 			t.Errorf("%q: %v", value, err)
 		}
