@@ -19,7 +19,7 @@ func containerdHosts(c checked) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	f := whole(containerdConfig, c.configPath(2))
+	f := whole(containerdConfig, configTOML(c.marker(), 2))
 	f.Kind = ContainerdConfig
 	f.Why = []string{
 		"Only for a node without a config.toml. One that is there is not rewritten: it must set config_path itself, or import " + containerdDropIn + ".",
@@ -36,9 +36,7 @@ func containerdHosts(c checked) (Plan, error) {
 	return p, nil
 }
 
-// configPath is the smallest config.toml, or drop-in for one, of a version.
-func (c checked) configPath(version int) []byte { return configTOML(c.marker(), version) }
-
+// configTOML is the smallest config.toml, or drop-in for one, of a version.
 func configTOML(marker string, version int) []byte {
 	plugin, digit := criPlugin, "2"
 	if version >= 3 {

@@ -67,6 +67,9 @@ type Gate struct {
 	Anchors Anchors // default AnchorsDebian
 	// Passwords says that the gate asks clients for user name and password.
 	Passwords bool
+	// Certificates says that the gate asks clients for certificates. They are not
+	// written: each node has its own.
+	Certificates bool
 }
 
 const (

@@ -122,6 +122,9 @@ func For(client string, g Gate) (Plan, error) {
 	if c.scheme == "http" && p.Mode == ModeName {
 		p.note("The gate is reached without TLS: whoever is between node and gate can answer in its place. Use https:// outside of tests.")
 	}
+	if c.Certificates {
+		p.note("The gate asks for client certificates, which are each node's own and not written: hosts.toml takes them as client = [[\"cert\", \"key\"]] beside each ca, docker and podman as client.cert and client.key beside ca.crt.")
+	}
 	return p, nil
 }
 
