@@ -1,0 +1,36 @@
+package doctor
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// What could be a user and a password in front of a host, with and without a
+// scheme. Too much is taken out rather than too little.
+var (
+	userinfo     = regexp.MustCompile(`(://)[^/\s"'<>]*@`)
+	userinfoBare = regexp.MustCompile(`(^|[\s"'=(\[])[^\s/:"'@=(\[]+:[^\s/"'@]*@`)
+	authHeader   = regexp.MustCompile(`(?i)\b((?:proxy-)?authorization:\s*\w+|bearer|basic)\s+[A-Za-z0-9+/._~=-]{8,}`)
+)
+
+// redact takes credentials out of text that is shown.
+func redact(s string) string {
+	s = userinfo.ReplaceAllString(s, "${1}***@")
+	s = userinfoBare.ReplaceAllString(s, "${1}***@")
+	return authHeader.ReplaceAllString(s, "${1} ***")
+}
+
+// clean makes a client's output fit for a report: no credentials, no control
+// characters that a terminal would obey.
+func clean(s string) string {
+	return redact(strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || r >= ' ' && r != 0x7f && (r < 0x80 || r > 0x9f) {
+			return r
+		}
+		return -1
+	}, strings.ToValidUTF8(s, "")))
+}
+
+// shown is a URL without credentials, path or query.
+func shown(u *url.URL) string { return u.Scheme + "://" + u.Host }
