@@ -44,7 +44,7 @@ func newAccess(cfg *config.Config, names proxy.Names, logger *slog.Logger) (*aut
 // otherWays tells whether clients can say who they are in other ways than by a
 // certificate. Without one, a certificate is required in the TLS handshake already.
 func otherWays(cfg *config.Config) bool {
-	return cfg.Auth.Htpasswd != "" || cfg.Auth.Token.Enabled || len(cfg.Auth.TrustedNetworks) > 0
+	return cfg.Auth.Htpasswd != "" || cfg.Auth.Token.Enabled || len(cfg.Auth.TrustedNetworks) > 0 || len(cfg.Auth.Rules) > 0
 }
 
 // everybody is the access of commands that pull nothing for anybody.

@@ -72,7 +72,10 @@ func (g *gate) open(records *watchedSink) error {
 	if err := g.listen("admin.listen", g.cfg.Admin.Listen, newServer(side, g.logger)); err != nil {
 		return err
 	}
-	return nil
+	if g.cfg.Intercept.Listen == "" {
+		return nil
+	}
+	return g.openIntercept(records)
 }
 
 func (g *gate) listen(name, address string, server *http.Server) error {
@@ -119,6 +122,9 @@ func (g *gate) closeListeners() {
 
 // shutdown ends all servers, within ctx for what is being sent.
 func (g *gate) shutdown(ctx context.Context) {
+	if g.intercept != nil {
+		defer g.intercept.Close()
+	}
 	for _, e := range g.endpoints {
 		if err := e.server.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
 			e.server.Close()

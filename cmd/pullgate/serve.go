@@ -23,6 +23,7 @@ import (
 	"github.com/pullgate/pullgate/proxy/admin"
 	"github.com/pullgate/pullgate/proxy/audit"
 	"github.com/pullgate/pullgate/proxy/auth"
+	"github.com/pullgate/pullgate/proxy/intercept"
 	"github.com/pullgate/pullgate/proxy/upstream"
 	"github.com/pullgate/pullgate/verify"
 	"github.com/pullgate/pullgate/verify/authfile"
@@ -75,6 +76,7 @@ type gate struct {
 	accessSeen string // what the files of access looked like when they were read last
 
 	endpoints []*endpoint
+	intercept *intercept.Handler // nil without interception
 }
 
 // via marks the gate's own requests, so that it notices when the name of an
