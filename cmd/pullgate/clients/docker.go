@@ -95,6 +95,9 @@ func dockerName(c checked) (Plan, error) {
 	if err := c.needURL(); err != nil {
 		return Plan{}, err
 	}
+	if err := c.needNames(Docker); err != nil {
+		return Plan{}, err
+	}
 	p := Plan{Mode: ModeName}
 	if len(c.CA) > 0 {
 		p.add(c.pemFile(dockerCerts+"/"+c.host+"/ca.crt", c.CA, "Authority of the gate's certificate; docker reads it at each pull."))
