@@ -3,12 +3,21 @@
 package docs_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/pullgate/pullgate/config"
 	"github.com/pullgate/pullgate/verify"
@@ -111,10 +120,39 @@ func loadSettings(t *testing.T, text string) {
 		text += "\nupstreams: [{registry: docker.io}]\n"
 	}
 	write(t, file, text)
+	writeKeys(t, filepath.Dir(file))
 	opts := config.LoadOptions{File: file, Flags: map[string]string{"policy": "examples/air-gap/policy.json", "other_registries": "allow"}}
 	if _, err := config.Load(opts); err != nil {
 		t.Error(err)
 	}
+}
+
+// writeKeys writes the files that the pages' settings name: a certificate and its
+// key, which is an authority too, and a file of users.
+func writeKeys(t *testing.T, dir string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, DNSNames: []string{"gate.example"}}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}))
+	write(t, filepath.Join(dir, "gate.crt"), public)
+	write(t, filepath.Join(dir, "nodes-ca.crt"), public)
+	write(t, filepath.Join(dir, "gate.key"), string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})))
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "htpasswd"), "alice:"+string(hash)+"\n")
 }
 
 // snippet is one fenced block of a page.
