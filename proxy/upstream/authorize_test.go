@@ -143,10 +143,10 @@ func TestAuthorizeAnswers(t *testing.T) {
 		"encoded":            {answer(200, 200, "Content-Encoding", "gzip"), Invalid, 1},
 		"a page":             {answer(200, 200, "Content-Type", "text/html"), Invalid, 1},
 		"another page":       {answer(200, 200, "Content-Type", "application/xhtml+xml"), Invalid, 1},
-		"a redirect to one":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, login.URL, 302) }, Invalid, 1},
-		"a URL for GET only": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, cdn403.URL, 307) }, -1, 2},
+		"a redirect to one":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, login.URL, http.StatusFound) }, Invalid, 1},
+		"a URL for GET only": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, cdn403.URL, http.StatusTemporaryRedirect) }, -1, 2},
 		"a redirect within": {func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://169.254.169.254/", 302)
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound)
 		}, Refused, 1},
 	}
 	for name, tt := range tests {
@@ -169,6 +169,22 @@ func TestAuthorizeAnswers(t *testing.T) {
 					t.Error("a no turned into a yes")
 				}
 			})
+		}
+	}
+}
+
+// Of a manifest the type tells a registry's answer from anything else; blobs may
+// have any but a page's.
+func TestAuthorizeLooksAtTypes(t *testing.T) {
+	var kind string
+	reg := serve(t, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Type", kind) })
+	c := open(t, clientOptions(t, reg.URL))
+	for i, k := range []string{"text/plain", "image/png", "x"} {
+		kind = k
+		ref := of(t, fmt.Sprint("r.example/x", i), nil)
+		wantKind(t, c.Authorize(t.Context(), ref, false), Invalid)
+		if err := c.Authorize(t.Context(), ref, true); err != nil {
+			t.Errorf("blob of type %s: %v", k, err)
 		}
 	}
 }
@@ -202,9 +218,9 @@ func TestAuthorizeIsSharedByEqualCredentialsOnly(t *testing.T) {
 			t.Errorf("who left got %v", err)
 		}
 	})
-	for len(reg.requests()) < 1 {
-		time.Sleep(time.Millisecond)
-	}
+	waitForRequests(t, reg, 1)
+	var mu sync.Mutex
+	refusals := map[*Error]bool{}
 	for range 20 {
 		wg.Go(func() {
 			if err := c.Authorize(as(t, "Bearer ann"), ref, false); err != nil {
@@ -216,11 +232,12 @@ func TestAuthorizeIsSharedByEqualCredentialsOnly(t *testing.T) {
 			if err := c.Authorize(as(t, "Bearer bob"), ref, false); !errors.As(err, &e) || e.Kind != Forbidden {
 				t.Errorf("who may not read got %v", err)
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			refusals[e] = true
 		})
 	}
-	for len(reg.requests()) < 2 {
-		time.Sleep(time.Millisecond)
-	}
+	waitForRequests(t, reg, 2)
 	time.Sleep(20 * time.Millisecond) // so that all wait
 	leave()
 	time.Sleep(5 * time.Millisecond)
@@ -229,7 +246,21 @@ func TestAuthorizeIsSharedByEqualCredentialsOnly(t *testing.T) {
 	if n := len(reg.requests()); n != 2 {
 		t.Errorf("%d requests, want one for each of the two", n)
 	}
+	if len(refusals) != 20 {
+		t.Errorf("%d errors for 20 callers, who may change theirs", len(refusals))
+	}
 	wantKind(t, c.Authorize(as(t, "Bearer bob"), ref, false), Forbidden)
+}
+
+// waitForRequests waits until a server was asked n times.
+func waitForRequests(t *testing.T, s *server, n int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); len(s.requests()) < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Errorf("%d requests, want %d", len(s.requests()), n)
+			return
+		}
+	}
 }
 
 // Two clients fetch at the same time, over the same connections, what one of
@@ -291,7 +322,7 @@ func TestConsentKeys(t *testing.T) {
 	if s.key("ab", "c") == s.key("a", "bc") || s.key("", "a") == s.key("a", "") || s.key("a") == s.key("a", "") {
 		t.Error("different parts have the same key")
 	}
-	if s.key("a") != s.key("a") || s.key("a") == other.key("a") {
+	if first, again := s.key("a"), s.key("a"); first != again || first == other.key("a") {
 		t.Error("expected keys that hold within one process alone")
 	}
 }

@@ -35,7 +35,7 @@ func TestChallenges(t *testing.T) {
 		"not ASCII":            {[]string{`Basic realm="é"`}, ""},
 		"too long":             {[]string{`Basic realm="` + strings.Repeat("x", maxChallenge) + `"`}, ""},
 		"1 MiB":                {[]string{`Basic realm="` + strings.Repeat("x", 1<<20) + `"`}, ""},
-		"too long when quoted": {[]string{`Basic realm="` + strings.Repeat(`x`, maxChallenge-15) + `",a=b`}, ""},
+		"too long when quoted": {[]string{`Basic realm="` + strings.Repeat(`x`, maxChallenge-18) + `",a=b`}, ""},
 		"too many parameters":  {[]string{`Basic ` + params(maxChallengeParams+1)}, ""},
 		"as many as may be":    {[]string{`Basic ` + params(maxChallengeParams)}, `Basic ` + params(maxChallengeParams)},
 		"unclosed":             {[]string{`Basic realm="x`}, ""},

@@ -324,6 +324,14 @@ func TestWhoseRefusal(t *testing.T) {
 	}
 }
 
+// A registry without a base path is none; that must not read as a missing image.
+func TestPingAnswers(t *testing.T) {
+	for status, want := range map[int]Kind{404: Invalid, 429: TooManyRequests, 500: Unavailable, 204: Invalid} {
+		reg := serve(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) })
+		wantKind(t, open(t, clientOptions(t, reg.URL)).Ping(as(t, "Bearer x"), "r.example"), want)
+	}
+}
+
 // The anonymous question about the signature API being refused says nothing about
 // the client.
 func TestAnonymousRefusalIsNotTheClients(t *testing.T) {
@@ -347,8 +355,8 @@ func TestClientHeaderIsNeverTold(t *testing.T) {
 	}
 	answers := map[string]http.HandlerFunc{
 		"401": echo(401), "403": echo(403), "404": echo(404), "429": echo(429), "500": echo(500), "418": echo(418), "405": echo(405),
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://169.254.169.254/", 302) },
-		"loop":     func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 302) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound) },
+		"loop":     func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
 		"hang up":  func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
 		"silent":   func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		"cut": func(w http.ResponseWriter, r *http.Request) {

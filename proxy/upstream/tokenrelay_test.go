@@ -105,6 +105,7 @@ func TestTokenRelayGoesNowhereElse(t *testing.T) {
 		"escaped":             {"/v2/auth", "/v2%2fauth"},
 		"escaped as it is":    {"/v2/auth", "/v2/%61uth"},
 		"upper case":          {"/v2/auth", "/V2/AUTH"},
+		"dots in the realm":   {"/a/../token", "/a/../token"},
 		"doubled":             {"/v2/auth", "//v2/auth"},
 		"slash":               {"/v2/auth", "/v2/auth/"},
 		"the base":            {"/v2/", "/v2/"},
@@ -154,7 +155,7 @@ func TestTokenRelayIsForOwnRealmsOnly(t *testing.T) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="https://`+r.Host+`/token"`)
 			w.WriteHeader(401)
 		},
-		"another host's challenge": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, thief.URL+"/?at="+r.Host, 302) },
+		"another host's challenge": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, thief.URL+"/?at="+r.Host, http.StatusFound) },
 		"no challenge":             func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401) },
 		"basic": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="http://`+r.Host+`/token"`)
@@ -247,7 +248,7 @@ func TestTokenAnswersThatAreRefused(t *testing.T) {
 		h    http.HandlerFunc
 		want Kind // -1: passed on
 	}{
-		"a redirect":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, 307) }, Refused},
+		"a redirect":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect) }, Refused},
 		"a long answer": {func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, maxTokenAnswer+1)) }, Invalid},
 		"the longest":   {func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, maxTokenAnswer)) }, -1},
 		"encoded":       {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Encoding", "gzip") }, Invalid},
