@@ -355,10 +355,12 @@ func TestClientHeaderIsNeverTold(t *testing.T) {
 	}
 	answers := map[string]http.HandlerFunc{
 		"401": echo(401), "403": echo(403), "404": echo(404), "429": echo(429), "500": echo(500), "418": echo(418), "405": echo(405),
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound) },
-		"loop":     func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
-		"hang up":  func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
-		"silent":   func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound)
+		},
+		"loop":    func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
+		"hang up": func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
+		"silent":  func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		"cut": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "9")
 			w.Write([]byte("x"))

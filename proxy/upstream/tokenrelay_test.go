@@ -155,8 +155,10 @@ func TestTokenRelayIsForOwnRealmsOnly(t *testing.T) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="https://`+r.Host+`/token"`)
 			w.WriteHeader(401)
 		},
-		"another host's challenge": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, thief.URL+"/?at="+r.Host, http.StatusFound) },
-		"no challenge":             func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401) },
+		"another host's challenge": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, thief.URL+"/?at="+r.Host, http.StatusFound)
+		},
+		"no challenge": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401) },
 		"basic": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="http://`+r.Host+`/token"`)
 			w.WriteHeader(401)
@@ -248,7 +250,9 @@ func TestTokenAnswersThatAreRefused(t *testing.T) {
 		h    http.HandlerFunc
 		want Kind // -1: passed on
 	}{
-		"a redirect":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect) }, Refused},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+		}, Refused},
 		"a long answer": {func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, maxTokenAnswer+1)) }, Invalid},
 		"the longest":   {func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, maxTokenAnswer)) }, -1},
 		"encoded":       {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Encoding", "gzip") }, Invalid},
