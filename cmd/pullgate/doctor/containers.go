@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -105,39 +107,39 @@ func (c *containers) merge(main string, dirs []string) (merged, bool) {
 		return m, false
 	}
 	defer os.RemoveAll(tmp)
-	copies := filepath.Join(tmp, "registries.conf.d")
-	sys := &types.SystemContext{SystemRegistriesConfPath: filepath.Join(tmp, "registries.conf"), SystemRegistriesConfDirPath: copies}
-	files := []string{main}
+	dropIns := filepath.Join(tmp, "drop-ins")
+	sys := &types.SystemContext{SystemRegistriesConfPath: filepath.Join(tmp, "main.conf"), SystemRegistriesConfDirPath: dropIns}
+	files := map[string]string{sys.SystemRegistriesConfPath: main} // on the node, by copy
 	for _, dir := range dirs {
 		more, err := c.n.dropIns(dir, ".conf")
 		if err != nil {
 			c.unreadable(dir, err)
 		}
-		files = append(files, more...)
+		for _, f := range more {
+			files[filepath.Join(dropIns, fmt.Sprintf("%06d.conf", len(files)))] = f
+		}
 	}
-	if err := os.Mkdir(copies, 0o700); err != nil {
+	if err := os.Mkdir(dropIns, 0o700); err != nil {
 		c.unreadable("", err)
 		return m, false
 	}
-	for k, f := range files {
+	order := slices.Sorted(maps.Keys(files))
+	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(len(a), len(b)) }) // the main file first
+	for _, to := range order {
 		var b []byte
-		if f != "" {
-			b, _ = c.file(f)
-		}
-		to := sys.SystemRegistriesConfPath
-		if k > 0 {
-			to = filepath.Join(copies, fmt.Sprintf("%06d.conf", k))
+		if files[to] != "" {
+			b, _ = c.file(files[to])
 		}
 		if err := os.WriteFile(to, b, 0o600); err != nil {
-			c.unreadable(f, err)
+			c.unreadable(files[to], err)
 			return m, false
 		}
-		m.attribute(f, b)
+		m.attribute(files[to], b)
 	}
 	m.conf, err = sysregistriesv2.TryUpdatingCache(sys)
 	sysregistriesv2.InvalidateCache()
 	if err != nil {
-		c.broken(tmp, files, err)
+		c.broken(files, err)
 		return m, false
 	}
 	return m, true
@@ -173,22 +175,15 @@ func (m *merged) attribute(file string, b []byte) {
 
 // broken notes that the clients cannot read their configuration. They stop with an
 // error then; which of the copies it was is told by its name on the node.
-func (c *containers) broken(tmp string, files []string, err error) {
+func (c *containers) broken(files map[string]string, err error) {
 	text, file := err.Error(), ""
-	for k, f := range files {
-		for _, name := range []string{filepath.Join(tmp, "registries.conf.d", fmt.Sprintf("%06d.conf", k)), filepath.Join(tmp, "registries.conf")} {
-			if strings.Contains(text, name) && (k > 0 || strings.HasSuffix(name, "registries.conf")) {
-				file = f
-				text = strings.ReplaceAll(text, name, f)
-				break
-			}
-		}
-		if file != "" {
-			break
+	for copied, f := range files {
+		if strings.Contains(text, copied) {
+			text, file = strings.ReplaceAll(text, copied, f), f
 		}
 	}
 	c.add(Finding{
-		Severity: SeverityWarning, File: file, unsure: true,
+		Severity: SeverityWarning, File: file, Line: errorLine(err), unsure: true,
 		Problem:     "the clients refuse this configuration: " + text,
 		Consequence: "they pull nothing with it, from nowhere; older versions may read it otherwise",
 		Fix:         "correct it; " + c.howto(),

@@ -3,6 +3,7 @@ package doctor
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -42,7 +43,16 @@ func parseDaemon(b []byte) (daemonFile, error) {
 	}
 	dec := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))))
 	if err := dec.Decode(&d); err != nil {
-		line := bytes.Count(b[:min(len(b), int(dec.InputOffset()))], []byte("\n")) + 1
+		offset := dec.InputOffset()
+		var syntax *json.SyntaxError
+		var typed *json.UnmarshalTypeError
+		switch {
+		case errors.As(err, &syntax):
+			offset = syntax.Offset
+		case errors.As(err, &typed):
+			offset = typed.Offset
+		}
+		line := bytes.Count(b[:min(len(b), int(offset))], []byte("\n")) + 1
 		return daemonFile{}, fmt.Errorf("line %d: expected the JSON object that dockerd reads: %w", line, err)
 	}
 	if _, err := dec.Token(); err != io.EOF {

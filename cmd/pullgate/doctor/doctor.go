@@ -157,7 +157,7 @@ func (d *doctor) installed(program string) bool {
 // docker looks at dockerd, and at builds with its BuildKit.
 func (d *doctor) docker(ctx context.Context) []Client {
 	host := d.dockerHost()
-	if host == "" && !d.installed("dockerd") && !d.n.has(daemonJSON, dockerCerts) {
+	if host == "" && !d.installed("dockerd") && !d.n.has(daemonJSON, dockerCerts) && !d.n.unit("docker").found {
 		return []Client{missing("docker"), missing("buildx")}
 	}
 	look := docker{inspection: d.inspection("docker")}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -177,10 +179,16 @@ func (i *inspection) byHosts(roots []string, registry string, rules hostRules) b
 	return true
 }
 
+var linePattern = regexp.MustCompile(`\bline (\d+)`)
+
+// errorLine is the line that an error of a parser names, 0 when it names none.
 func errorLine(err error) int {
-	line := 0
-	_, _ = fmt.Sscanf(err.Error(), "line %d:", &line)
-	return line
+	m := linePattern.FindStringSubmatch(err.Error())
+	if m == nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(m[1])
+	return n
 }
 
 // noHosts is a directory without a hosts.toml: it stands in front of _default, and
