@@ -29,10 +29,7 @@ func parsePrefix(text string) (netip.Prefix, error) {
 		if err != nil {
 			return netip.Prefix{}, fmt.Errorf("expected an address or a CIDR, found %s", quote(text))
 		}
-		p = netip.PrefixFrom(a.WithZone(""), a.BitLen())
-		if a.Zone() != "" {
-			return netip.Prefix{}, fmt.Errorf("expected an address without a zone, found %s", quote(text))
-		}
+		p = netip.PrefixFrom(a, a.BitLen()) // without its zone, which no client's address has
 	}
 	switch plain := p.Addr().String(); {
 	case p.Addr().Is4In6():
