@@ -229,6 +229,11 @@ func TestNobodyGetsWhatAnothersCredentialsFetched(t *testing.T) {
 	g.mu.Lock()
 	g.user = ""
 	g.mu.Unlock()
+	// A 401 that asks for nothing is no reason to ask a person for a password.
+	w.registry.answer("/v2/team/odd/manifests/v1", func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(401) })
+	if got := w.get("/v2/registry.example.com/team/odd/manifests/v1"); got.StatusCode != 403 {
+		t.Errorf("expected 403, got %s", got)
+	}
 	if got := w.get("/v2/" + app + paths[0]); got.StatusCode != 200 {
 		t.Errorf("what is anonymous upstream: %s", got)
 	}

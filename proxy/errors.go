@@ -168,6 +168,10 @@ func fromUpstream(e *upstream.Error, err error) *apiError {
 		return &apiError{status: http.StatusBadGateway, code: codeUnknown, message: text,
 			decision: decisionInconclusive, reasons: []string{text}, cause: err}
 	case upstream.Unauthorized:
+		if e.Challenge == "" { // docker would ask its user for a password without an end
+			return &apiError{status: http.StatusForbidden, code: codeDenied, message: text,
+				decision: decisionDenied, reasons: []string{text}, cause: err}
+		}
 		return &apiError{status: http.StatusUnauthorized, code: codeUnauthorized, message: text, challenge: e.Challenge, cause: err}
 	case upstream.Forbidden:
 		return &apiError{status: http.StatusForbidden, code: codeDenied, message: text,
