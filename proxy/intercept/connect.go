@@ -64,7 +64,7 @@ func (h *Handler) tunnel(x *exchange, t target) error {
 		return nil
 	}
 	// Nothing passes without a record.
-	x.record.Kind = KindTunnel
+	x.record.Kind = audit.KindTunnel
 	if x.write(audit.Allowed, http.StatusOK, "tunnel to "+far.RemoteAddr().String()) != nil {
 		return nil
 	}

@@ -18,18 +18,15 @@ import (
 	"github.com/pullgate/pullgate/proxy/auth"
 )
 
-// Words of audit.Record.Kind. Reference is host:port in both.
-const (
-	KindConnect = "connect" // a connection or request that was refused
-	KindTunnel  = "tunnel"  // a connection that is passed through
-)
-
 const (
 	maxPhrase   = 400                    // of a reason phrase, in bytes
 	answerWait  = 10 * time.Second       // for a client to take an answer
 	lingerWait  = 500 * time.Millisecond // for what a refused client still sends,
 	lingerBytes = 64 << 10               // at most so much of it
 )
+
+// mode is audit.Record.Mode of everything that comes in here.
+const mode = "intercept"
 
 // refusal is an answer that is not what the client asked for.
 type refusal struct {
@@ -74,13 +71,14 @@ type exchange struct {
 
 func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{h: h, w: w, r: r, client: peer(r.RemoteAddr)}
-	x.record = audit.Record{Time: time.Now(), RequestID: newRequestID(), Kind: KindConnect,
+	x.record = audit.Record{Time: time.Now(), RequestID: newRequestID(), Kind: audit.KindConnect, Mode: mode,
 		UserAgent: r.UserAgent(), Method: r.Method, Reference: place(r)}
 	return x
 }
 
 func (x *exchange) identified(id auth.Identity) {
 	x.id = id
+	x.record.Identity = id.String()
 	if id.Addr.IsValid() {
 		x.client = id.Addr
 	}

@@ -37,7 +37,7 @@ func TestATunnelToAListedStore(t *testing.T) {
 	if a := get(t, c, "cdn.example", "/blobs/1"); a.body != "blob /blobs/1" {
 		t.Errorf("through the tunnel: %+v", a)
 	}
-	r := w.wantRecord(audit.Allowed, KindTunnel, "127.0.0.1")
+	r := w.wantRecord(audit.Allowed, audit.KindTunnel, "127.0.0.1")
 	if r.Reference != target || r.Registry != "" || r.Repository != "" || r.Status != 200 || r.Client != "127.0.0.1" {
 		t.Errorf("record %+v", r)
 	}
@@ -194,7 +194,7 @@ func TestTheNameInATunnelIsThatOfConnect(t *testing.T) {
 			t.Errorf("SNI %q: handshake %v", sni, err)
 		}
 		wantClosed(t, c)
-		w.wantRecord(audit.Denied, KindConnect, reason)
+		w.wantRecord(audit.Denied, audit.KindConnect, reason)
 		if len(o.requests()) != before {
 			t.Errorf("SNI %q: the server was asked", sni)
 		}
@@ -204,7 +204,7 @@ func TestTheNameInATunnelIsThatOfConnect(t *testing.T) {
 	if tls.Client(c, &tls.Config{ServerName: "cdn.example", InsecureSkipVerify: true}).Handshake() == nil {
 		t.Error("a name for an address passed")
 	}
-	w.wantRecord(audit.Denied, KindConnect, "expected no server name, as CONNECT was to the address 127.0.0.1")
+	w.wantRecord(audit.Denied, audit.KindConnect, "expected no server name, as CONNECT was to the address 127.0.0.1")
 	if a := get(t, through(t, w.open("127.0.0.1:"+o.port()), ""), "127.0.0.1", "/blobs/2"); a.body != "blob /blobs/2" {
 		t.Errorf("by address: %+v", a)
 	}
@@ -260,12 +260,12 @@ func TestEncryptedClientHelloIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantClosed(t, c)
-	w.wantRecord(audit.Denied, KindConnect, "found an encrypted ClientHello")
+	w.wantRecord(audit.Denied, audit.KindConnect, "found an encrypted ClientHello")
 
 	// The same with another extension passes: it is the one that counts.
 	c = w.open(target)
 	c.Write(addExtension(plain, 0xfe0c, []byte{1}))
-	w.wantRecord(audit.Allowed, KindTunnel, "")
+	w.wantRecord(audit.Allowed, audit.KindTunnel, "")
 }
 
 func TestNamesThatAreAmbiguousAreRefused(t *testing.T) {
@@ -275,7 +275,7 @@ func TestNamesThatAreAmbiguousAreRefused(t *testing.T) {
 	c := w.open(target)
 	c.Write(addExtension(plain, 0, second))
 	wantClosed(t, c)
-	w.wantRecord(audit.Denied, KindConnect, "only TLS passes")
+	w.wantRecord(audit.Denied, audit.KindConnect, "only TLS passes")
 }
 
 func TestOnlyTLSPasses(t *testing.T) {
@@ -287,12 +287,12 @@ func TestOnlyTLSPasses(t *testing.T) {
 		io.WriteString(c, raw)
 		wantClosed(t, c)
 	}
-	w.wantRecord(audit.Denied, KindConnect, "found something else; only TLS passes")
+	w.wantRecord(audit.Denied, audit.KindConnect, "found something else; only TLS passes")
 	if got := len(o.requests()); got != probed {
 		t.Errorf("the server saw %q", o.requests())
 	}
 	for _, r := range w.sink.list() {
-		if r.Kind == KindTunnel {
+		if r.Kind == audit.KindTunnel {
 			t.Errorf("recorded as let through: %+v", r)
 		}
 	}
@@ -312,7 +312,7 @@ func TestSlowAndEndlessHellos(t *testing.T) {
 	if took := time.Since(start); took > 3*time.Second {
 		t.Errorf("a slow ClientHello was waited for %s", took)
 	}
-	w.wantRecord(audit.Denied, KindConnect, "expected a TLS ClientHello within 300ms")
+	w.wantRecord(audit.Denied, audit.KindConnect, "expected a TLS ClientHello within 300ms")
 
 	// Records of a handshake message that never ends.
 	c = w.open(target)

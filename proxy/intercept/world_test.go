@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -221,7 +222,7 @@ func send(t *testing.T, c net.Conn, method, raw string) answer {
 func (w *world) connect(to string) (net.Conn, answer) {
 	w.t.Helper()
 	c := w.dial()
-	return c, send(w.t, c, http.MethodConnect, "CONNECT "+to+" HTTP/1.1\r\nHost: "+to+"\r\n\r\n")
+	return c, send(w.t, c, http.MethodConnect, "CONNECT "+to+" HTTP/1.1\r\nHost: x\r\n\r\n")
 }
 
 // open asks for a target that must be let through.
@@ -262,7 +263,7 @@ func (w *world) wantRefused(to string, status int, reason string) {
 	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
 		w.t.Errorf("CONNECT %s: the connection goes on after a refusal: %v", to, err)
 	}
-	w.wantRecord(decisionOf(status), KindConnect, reason)
+	w.wantRecord(decisionOf(status), audit.KindConnect, reason)
 }
 
 // wantRecord waits for a record and returns it.
@@ -287,7 +288,7 @@ func wantClosed(t *testing.T, c net.Conn) {
 	if len(b) != 0 && b[0] != 21 {
 		t.Errorf("expected the end of the connection, found %q", b)
 	}
-	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the connection is still open: %v", err)
 	}
 }
