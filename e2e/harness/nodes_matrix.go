@@ -114,11 +114,13 @@ func canaryOf(kind ClientKind, mode Mode) (ref Ref, ok bool) {
 	return Tagged(CanaryRegistry, strings.TrimPrefix(CanaryRepository, CanaryRegistry+"/"), tag), mode.Every
 }
 
-// expectCanary waits a moment for the audit record of a canary.
+// expectCanary waits a moment for the audit record of a canary. The record has
+// the name as it was asked for, in which the registry may be a part of the path.
 func (g *Gate) expectCanary(t testing.TB, mark Mark, ref Ref) {
 	t.Helper()
 	seen := func(r Record) bool {
-		return r.Kind == "canary" && r.Decision == Denied && r.Registry == ref.Registry && r.Repository == ref.Repository && r.Reference == ref.Tag
+		name := strings.TrimPrefix(r.Registry+"/"+r.Repository, "/")
+		return r.Kind == "canary" && r.Decision == Denied && name == ref.Registry+"/"+ref.Repository && r.Reference == ref.Tag
 	}
 	for end := time.Now().Add(3 * time.Second); !slices.ContainsFunc(g.Since(t, mark), seen); time.Sleep(pollInterval) {
 		if time.Now().After(end) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -18,24 +19,24 @@ const (
 // Line is the row as the table has it. Outcomes and numbers are those of tag,
 // digest and multi-arch, in this order, or one when they are the same.
 func (r Row) Line() string {
+	var outcomes, numbers [2][]string // unsigned, signed
+	for i, c := range Cases() {
+		which := 0
+		if c.Signed {
+			which = 1
+		}
+		outcomes[which] = append(outcomes[which], r.Cells[i].Outcome)
+		numbers[which] = append(numbers[which], strconv.Itoa(r.Cells[i].Around))
+	}
+	around := summary(numbers[0])
+	if signed := summary(numbers[1]); signed != "0" {
+		around = "signed " + signed + "; unsigned " + around
+	}
 	closed := "**no**"
 	if r.Closed {
 		closed = "yes"
 	}
-	var signed, unsigned, around []string
-	for i, c := range Cases() {
-		cell := r.Cells[i]
-		if c.Signed {
-			signed = append(signed, cell.Outcome)
-			if cell.Around > 0 {
-				signed[len(signed)-1] += fmt.Sprintf(" (%d around)", cell.Around)
-			}
-			continue
-		}
-		unsigned = append(unsigned, cell.Outcome)
-		around = append(around, fmt.Sprint(cell.Around))
-	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |", r.Client, r.Version, r.Mode, summary(signed), summary(unsigned), summary(around), closed)
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |", r.Client, r.Version, r.Mode, summary(outcomes[1]), summary(outcomes[0]), around, closed)
 }
 
 func summary(values []string) string {
