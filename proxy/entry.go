@@ -62,13 +62,15 @@ type HostName struct {
 
 // ofHost returns the registry that a Host header stands for, "" when it stands for
 // none: one that is mapped, or the own name of a registry that is served (clients
-// whose DNS leads there come to the gate in its place).
-func (n Names) ofHost(host string) string {
+// whose DNS leads there come to the gate in its place). A name below a wildcard
+// whose label is no registry is an error: taking it for the gate's own would answer
+// with images of the default registry.
+func (n Names) ofHost(host string) (string, error) {
 	host = strings.ToLower(host)
 	bare := bareHost(host)
 	for _, h := range n.Hosts {
 		if h.Host == host || h.Host == bare {
-			return h.Registry
+			return h.Registry, nil
 		}
 	}
 	for _, h := range n.Hosts {
@@ -78,13 +80,14 @@ func (n Names) ofHost(host string) string {
 			continue
 		}
 		if h.Registry != "" {
-			return h.Registry
+			return h.Registry, nil
 		}
 		if r := n.ofLabel(label); r != "" {
-			return r
+			return r, nil
 		}
+		return "", errNoSuchHost(bare, h.Host)
 	}
-	return n.listed(host)
+	return n.listed(host), nil
 }
 
 // ofLabel returns the served registry that a label of a host name stands for.
@@ -108,9 +111,15 @@ func (n Names) place(r *http.Request, e Entry) (string, error) {
 	if e.Only {
 		return e.Registry, nil
 	}
-	byHost := n.ofHost(r.Host)
+	byHost, err := n.ofHost(r.Host)
+	if err != nil {
+		return "", err
+	}
 	if r.TLS != nil && r.TLS.ServerName != "" {
-		bySNI := n.ofHost(r.TLS.ServerName)
+		bySNI, err := n.ofHost(r.TLS.ServerName)
+		if err != nil {
+			return "", err
+		}
 		if byHost != "" && bySNI != "" && byHost != bySNI {
 			return "", errMisdirected(r.TLS.ServerName, r.Host)
 		}

@@ -45,7 +45,6 @@ func TestTheWayInSaysWhichRegistryIsMeant(t *testing.T) {
 		"Host with another port is no such host":    {entry: proxy.Entry{Registry: registryName}, host: "hub.gate.example", path: plain, corp: true},
 		"wildcard, the label is the registry":       {host: "registry-example-com.any.gate.example", path: plain, corp: true},
 		"wildcard, docker-io":                       {entry: proxy.Entry{Registry: registryName}, host: "docker-io.any.gate.example", path: plain},
-		"wildcard, a label that is none":            {host: "quay-io.any.gate.example", path: plain},
 		"wildcard of one registry":                  {host: "x.corp.gate.example", path: plain, corp: true},
 		"wildcards have one label":                  {host: "a.b.corp.gate.example", path: plain},
 		"DNS override: the registry's own name":     {host: registryName, path: plain, corp: true},
@@ -127,6 +126,15 @@ func TestAConnectionOfOneRegistryIsNotUsedForAnother(t *testing.T) {
 				t.Errorf("expected %d, got %s", tt.status, got)
 			}
 		})
+	}
+}
+
+func TestAHostBelowAWildcardIsARegistryOrNothing(t *testing.T) {
+	w, _, _ := twoRegistries(t)
+	for _, path := range []string{"/v2/team/app/manifests/v1", "/v2/docker.io/team/app/manifests/v1", "/v2/"} {
+		if got := w.get(path, host("quay-io.any.gate.example")); got.StatusCode != 403 {
+			t.Errorf("expected 403, got %s", got)
+		}
 	}
 }
 

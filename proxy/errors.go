@@ -90,6 +90,12 @@ func errNotServed(registry string) *apiError {
 	return &apiError{status: http.StatusForbidden, code: codeDenied, message: text, decision: decisionDenied, reasons: []string{text}}
 }
 
+// errNoSuchHost is about a name below a wildcard that stands for no registry.
+func errNoSuchHost(host, wildcard string) *apiError {
+	text := fmt.Sprintf("host %s is no registry: below %s, expected the name of a registry that is served, with - for . and :, like docker-io", shorten(host), wildcard)
+	return &apiError{status: http.StatusForbidden, code: codeDenied, message: text, decision: decisionDenied, reasons: []string{text}}
+}
+
 // errMisdirected is about a connection that was opened for one registry and is used
 // for another (RFC 9110, section 15.5.20): the client opens a new one.
 func errMisdirected(name, host string) *apiError {

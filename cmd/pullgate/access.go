@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"net/netip"
 
 	"github.com/pullgate/pullgate/config"
 	"github.com/pullgate/pullgate/proxy"
@@ -20,14 +19,14 @@ func newAccess(cfg *config.Config, names proxy.Names, logger *slog.Logger) (*aut
 		Logger:  logger,
 	}
 	var err error
-	if o.TrustedNetworks, err = prefixes(cfg.Auth.TrustedNetworks); err != nil {
+	if o.TrustedNetworks, err = config.Prefixes(cfg.Auth.TrustedNetworks); err != nil {
 		return nil, fmt.Errorf("auth.trusted_networks: %w", err)
 	}
-	if o.TrustedProxies, err = prefixes(cfg.Auth.TrustedProxies); err != nil {
+	if o.TrustedProxies, err = config.Prefixes(cfg.Auth.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("auth.trusted_proxies: %w", err)
 	}
 	for i, r := range cfg.Auth.Rules {
-		networks, err := prefixes(r.Networks)
+		networks, err := config.Prefixes(r.Networks)
 		if err != nil {
 			return nil, fmt.Errorf("auth.rules[%d].networks: %w", i, err)
 		}
@@ -41,28 +40,5 @@ func newAccess(cfg *config.Config, names proxy.Names, logger *slog.Logger) (*aut
 	return a, nil
 }
 
-// otherWays tells whether clients can say who they are in other ways than by a
-// certificate. Without one, a certificate is required in the TLS handshake already.
-func otherWays(cfg *config.Config) bool {
-	return cfg.Auth.Htpasswd != "" || cfg.Auth.Token.Enabled || len(cfg.Auth.TrustedNetworks) > 0 || len(cfg.Auth.Rules) > 0
-}
-
 // everybody is the access of commands that pull nothing for anybody.
 func everybody(proxy.Names) (*auth.Authority, error) { return auth.New(auth.Options{}) }
-
-// prefixes reads networks; an address is a network of one.
-func prefixes(texts []string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for _, t := range texts {
-		if a, err := netip.ParseAddr(t); err == nil {
-			out = append(out, netip.PrefixFrom(a, a.BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(t)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, p)
-	}
-	return out, nil
-}

@@ -54,7 +54,7 @@ func newServer(h http.Handler, logger *slog.Logger) *http.Server {
 func (g *gate) open(records *watchedSink) error {
 	if g.cfg.TLS.Enabled() {
 		var err error
-		if g.certs, err = loadCertificates(g.cfg.TLS, otherWays(g.cfg)); err != nil {
+		if g.certs, err = loadCertificates(g.cfg.TLS, !g.cfg.CertificateRequired()); err != nil {
 			return err
 		}
 	}

@@ -23,6 +23,9 @@ func warnings(cfg *config.Config, policy *verify.Policy) []string {
 		if u.Transport == config.TransportAtomic && len(policy.Scopes(verify.TransportAtomic)) == 0 {
 			add("upstreams", "%s is judged by the policy's atomic scopes, but the policy has none: the default applies to all its images", u.Registry)
 		}
+		if u.Credentials == config.CredentialsClient && cfg.Auth.Htpasswd != "" && len(cfg.Auth.TrustedNetworks) == 0 && cfg.TLS.ClientCA == "" && cfg.Intercept.Listen == "" {
+			add("upstreams", "clients cannot show %s their own password and the gate another one: they need auth.trusted_networks, tls.client_ca or intercept", u.Registry)
+		}
 		if cfg.AuthFile != "" && strings.HasPrefix(u.Endpoint, "http://") && !local(endpointHost(u.Endpoint)) {
 			add("upstreams", "credentials for %s would go over plain HTTP; use an https endpoint", u.Registry)
 		}
