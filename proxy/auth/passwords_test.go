@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,16 +68,17 @@ func TestHtpasswd(t *testing.T) {
 func TestPasswordFile(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "htpasswd")
-	for name, prepare := range map[string]func() error{
-		"absent":    func() error { return nil },
-		"directory": func() error { return os.Mkdir(file, 0o700) },
-		"large":     func() error { return os.WriteFile(file, make([]byte, maxHtpasswd+1), 0o600) },
+	for says, prepare := range map[string]func() error{
+		"no such file":           func() error { return nil },
+		"regular file, found d-": func() error { return os.Mkdir(file, 0o700) },
+		"regular file, found p-": func() error { return syscall.Mkfifo(file, 0o600) },
+		"larger than":            func() error { return os.WriteFile(file, make([]byte, maxHtpasswd+1), 0o600) },
 	} {
 		if err := prepare(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := New(Options{HtpasswdFile: file}); err == nil || !strings.Contains(err.Error(), file) {
-			t.Errorf("%s: %v", name, err)
+		if _, err := New(Options{HtpasswdFile: file}); err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, expected %q", err, says)
 		}
 		os.Remove(file)
 	}
@@ -128,6 +130,44 @@ func TestReload(t *testing.T) {
 	w.want(w.get(nginx, bearer(token)), http.StatusUnauthorized, "invalid_token")
 }
 
+func TestAuthorizationHeader(t *testing.T) {
+	w := newWorld(t, func(o *Options) { withTokens(o); o.TrustedNetworks = prefixes("127.0.0.0/8") })
+	encoded := base64.StdEncoding.EncodeToString
+	right := "Basic " + encoded([]byte("alice:wonderland"))
+	for _, v := range []string{right, strings.Replace(right, "Basic", "bAsIc", 1), strings.Replace(right, " ", "  ", 1)} {
+		w.want(w.get(nginx, header("Authorization", v)), http.StatusOK, "user:alice")
+	}
+	for name, values := range map[string][]string{
+		"twice":           {right, right},
+		"two schemes":     {right, "Bearer x"},
+		"with another":    {right, ""},
+		"empty":           {""},
+		"no scheme":       {strings.TrimPrefix(right, "Basic ")},
+		"another scheme":  {"Digest username=alice"},
+		"list":            {right + ", Bearer x"},
+		"no padding":      {"Basic " + strings.TrimRight(encoded([]byte("alice:wonderlan")), "=")},
+		"trailing bits":   {"Basic YWxpY2U6d29uZGVybGFuZH=="},
+		"no colon":        {"Basic " + encoded([]byte("alice"))},
+		"no user":         {"Basic " + encoded([]byte(":wonderland"))},
+		"no password":     {"Basic " + encoded([]byte("alice:"))},
+		"control in name": {"Basic " + encoded([]byte("alice\n:wonderland"))},
+		"NUL after name":  {"Basic " + encoded([]byte("alice\x00:wonderland"))},
+		"long":            {"Basic " + strings.Repeat("YWFh", maxAuthorization/4)},
+		"bearer, nothing": {"Bearer "},
+		"bearer, two":     {"Bearer a b"},
+	} {
+		if got := w.get(nginx, header("Authorization", values...)); got.status != http.StatusUnauthorized {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if _, err := parseAuthorization([]string{right[:12] + "\n" + right[12:]}); err == nil {
+		t.Error("a line break within base64 was read over")
+	}
+	if _, err := parseAuthorization([]string{"Bearer " + strings.Repeat("a", maxAuthorization)}); err == nil {
+		t.Error("a header of any length was read")
+	}
+}
+
 // A password is never cut: bcrypt would compare the first 72 bytes only.
 func TestLongPassword(t *testing.T) {
 	w := newWorld(t, withTokens)
@@ -167,7 +207,7 @@ func TestUnknownUserCostsTheSame(t *testing.T) {
 		}
 		return least
 	}
-	if known, unknown := best("alice"), best("nobody"); unknown < known/4 || unknown > known*4 {
+	if known, unknown := best("alice"), best("nobody"); unknown < known/10 || unknown > known*10 {
 		t.Errorf("a known user takes %s, an unknown one %s", known, unknown)
 	}
 	// The password of the user whose hash stands in opens nothing.

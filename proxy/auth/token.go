@@ -50,7 +50,7 @@ func badGrant(message string) error {
 type grant struct {
 	id      Identity
 	hash    string // htpasswd entry of a user
-	refresh bool   // give a token for further tokens as well
+	refresh bool   // give a token for further tokens as well, to a user
 	scopes  []tokenScope
 }
 
@@ -217,7 +217,7 @@ func (a *Authority) issue(r *http.Request, s *state, registry string, g grant) (
 	}
 	answer := &tokenAnswer{Token: token, AccessToken: token, TokenType: "Bearer", ExpiresIn: int(a.opts.Token.TTL / time.Second),
 		IssuedAt: issued.UTC().Format(time.RFC3339), Scope: strings.Join(granted, " ")}
-	if g.refresh && g.id.Kind == User {
+	if g.refresh {
 		c.Use, c.Access = useRefresh, nil
 		if answer.RefreshToken, err = s.key.issue(c, issued, refreshLife); err != nil {
 			return nil, err

@@ -4,10 +4,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha512"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -35,6 +38,24 @@ func sign(t *testing.T, method jwt.SigningMethod, key any, c claims) string {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// es384 signs as ES384 does, with the key that is for ES256.
+func (w *world) es384(c claims) string {
+	w.t.Helper()
+	text, err := jwt.NewWithClaims(jwt.SigningMethodES384, &c).SigningString()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	sum := sha512.Sum384([]byte(text))
+	r, s, err := ecdsa.Sign(rand.Reader, w.key(), sum[:])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	sig := make([]byte, 96)
+	r.FillBytes(sig[:48])
+	s.FillBytes(sig[48:])
+	return text + "." + base64.RawURLEncoding.EncodeToString(sig)
 }
 
 func ecKey(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
@@ -72,6 +93,8 @@ func TestForgedTokens(t *testing.T) {
 		"HS256 with DER":          sign(t, jwt.SigningMethodHS256, public, w.good()),
 		"another key":             sign(t, es256, ecKey(t, elliptic.P256()), w.good()),
 		"another curve":           sign(t, jwt.SigningMethodES384, ecKey(t, elliptic.P384()), w.good()),
+		"ES384 with this key":     w.es384(w.good()),
+		"trailing bits":           signed[:len(signed)-1] + string(rune(signed[len(signed)-1])+1),
 		"another service":         edited(func(c *claims) { c.Audience = jwt.ClaimStrings{"other"} }),
 		"several services":        edited(func(c *claims) { c.Audience = jwt.ClaimStrings{"other", "pullgate"} }),
 		"no service":              edited(func(c *claims) { c.Audience = nil }),
@@ -252,6 +275,32 @@ func TestTokenForms(t *testing.T) {
 	w.want(w.get("/token", bearer(w.tokenFor())), http.StatusUnauthorized, "expected Basic")
 	w.want(w.get("/token"), http.StatusUnauthorized, `Basic realm="pullgate"`)
 	w.want(w.get("/token", header("Authorization", "Basic YTpi", "Basic YWxpY2U6d29uZGVybGFuZA==")), http.StatusUnauthorized, "several")
+}
+
+// endless is a body that never ends.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.read > 1<<20 {
+		return 0, io.EOF
+	}
+	e.read += len(p)
+	for i := range p {
+		p[i] = 'a'
+	}
+	return len(p), nil
+}
+
+func TestEndlessForm(t *testing.T) {
+	w := newWorld(t, withTokens)
+	body := new(endless)
+	r := httptest.NewRequest(http.MethodPost, "/token", body)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	rec := httptest.NewRecorder()
+	w.a.ServeToken(rec, r)
+	if rec.Code != http.StatusBadRequest || body.read > 4*maxForm {
+		t.Errorf("%d after %d bytes", rec.Code, body.read)
+	}
 }
 
 func TestGatesShareAKey(t *testing.T) {
