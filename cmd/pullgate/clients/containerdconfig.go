@@ -160,7 +160,7 @@ func effective(files []configFile) (configPath string, hasPlugin bool, fault str
 // importsDropIn reports whether config.toml imports our drop-in.
 func importsDropIn(c criConfig) bool {
 	for _, pattern := range c.Imports {
-		if ok, err := path.Match(path.Clean(pattern), containerdDropIn); err == nil && ok && path.IsAbs(pattern) {
+		if ok, err := path.Match(path.Clean(pattern), containerdDropIn); err == nil && ok {
 			return true
 		}
 	}

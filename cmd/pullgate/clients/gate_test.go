@@ -31,6 +31,7 @@ func TestGatesThatAreRefused(t *testing.T) {
 		"scheme":                  {clients.Containerd, at("ftp://gate.example"), "another scheme"},
 		"no scheme":               {clients.Containerd, at("gate.example"), "another scheme"},
 		"upper case":              {clients.Containerd, at("https://Gate.example"), "no host name in lower case"},
+		"upper-case scheme":       {clients.Containerd, at("HTTPS://gate.example"), "no host name in lower case"},
 		"port 0":                  {clients.Containerd, at("https://gate.example:0"), "a port that is none"},
 		"port 08443":              {clients.Containerd, at("https://gate.example:08443"), "a port that is none"},
 		"empty port":              {clients.Containerd, at("https://gate.example:"), "a port that is none"},
