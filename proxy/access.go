@@ -3,10 +3,12 @@ package proxy
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/distribution/reference"
 
@@ -31,6 +33,74 @@ const tokenPath = "/token"
 func (h *Handler) asksForToken(r *http.Request) bool {
 	return (r.URL.Path == tokenPath || strings.HasPrefix(r.URL.Path, tokenPath+"/")) &&
 		h.opts.Access.Enabled() && !entryOf(r.Context()).Only
+}
+
+// Bounds of a request for a token.
+const (
+	tokenReadTime = 10 * time.Second // until its body has come
+	maxRefusal    = 4 << 10          // of what is read of a refusal for the record
+)
+
+// serveToken lets the gate's own token endpoint answer. Credentials that were tried
+// there and refused are recorded as they are elsewhere.
+func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {
+	x := h.newExchange(w, r)
+	x.route = "token"
+	defer h.finish(x)
+	x.deadline()
+	x.bodyWithin(tokenReadTime)
+	answer := &watchedAnswer{ResponseWriter: w, status: http.StatusOK}
+	h.opts.Access.ServeToken(answer, r)
+	x.status = answer.status
+	tried := r.Method == http.MethodPost || r.Header.Get("Authorization") != ""
+	if x.status < http.StatusBadRequest || !tried {
+		return
+	}
+	x.decided = true
+	x.record.Kind, x.record.Decision, x.record.Reasons = x.route, decisionDenied, answer.reasons()
+	x.record.Revision = h.opts.Verifier.Revision()
+}
+
+// bodyWithin ends a request whose body does not come in time: nothing else bounds
+// how long one is waited for.
+func (x *exchange) bodyWithin(most time.Duration) {
+	if x.r.ContentLength != 0 {
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(most)) // not every transport has deadlines
+	}
+}
+
+// watchedAnswer notes what a handler answered, and the beginning of a refusal.
+type watchedAnswer struct {
+	http.ResponseWriter
+	status  int
+	refusal []byte
+}
+
+// WriteHeader notes the status.
+func (a *watchedAnswer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write notes what is said about a refusal.
+func (a *watchedAnswer) Write(b []byte) (int, error) {
+	if a.status >= http.StatusBadRequest {
+		a.refusal = append(a.refusal, b[:min(len(b), maxRefusal-len(a.refusal))]...)
+	}
+	return a.ResponseWriter.Write(b)
+}
+
+// reasons are the messages of a refusal in the form of registries.
+func (a *watchedAnswer) reasons() []string {
+	var body struct{ Errors []refusal }
+	if err := json.Unmarshal(a.refusal, &body); err != nil {
+		return nil // the status stands in the record
+	}
+	var out []string
+	for _, e := range body.Errors {
+		out = append(out, e.Message)
+	}
+	return out
 }
 
 // enter decides whether whoever sent the request may have anything of ref's
@@ -133,6 +203,7 @@ func (h *Handler) relayToken(x *exchange) (bool, error) {
 		return false, nil
 	}
 	x.route = "token"
+	x.bodyWithin(tokenReadTime)
 	answer, err := h.opts.Upstream.Token(x.r.Context(), registry, x.r)
 	if err != nil {
 		return true, err

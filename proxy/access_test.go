@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -252,5 +253,29 @@ func TestClientsCredentialsGoToTheirRegistryOnly(t *testing.T) {
 	(&guarded{user: "alice", saw: map[string]int{}}).protect(w.registry)
 	if got := w.get("/v2/"+app+"/manifests/v1", basic("alice", "secret")); got.StatusCode != 200 {
 		t.Error(got)
+	}
+}
+
+func TestWhatIsTriedAtTheTokenEndpointIsRecorded(t *testing.T) {
+	w := newWorld(t, withUsers(t), func(_ *world, s *settings) {
+		s.access.Token = auth.TokenOptions{Enabled: true, KeyFile: filepath.Join(t.TempDir(), "token.key")}
+	})
+	got := w.get("/token?service=pullgate", basic("alice", "guess"))
+	if rec := w.recordOf(got); got.StatusCode != 401 || rec.Decision != "denied" || rec.Kind != "token" || rec.Status != 401 ||
+		len(rec.Reasons) != 1 || !strings.Contains(rec.Reasons[0], "wrong") || strings.Contains(fmt.Sprint(rec), "guess") {
+		t.Errorf("a wrong password: %s: %+v", got, rec)
+	}
+	form := strings.NewReader("grant_type=password&username=alice&password=guess&service=pullgate")
+	got = w.do("POST", "/token", header("Content-Type", "application/x-www-form-urlencoded"), func(r *http.Request) {
+		r.Body, r.ContentLength = io.NopCloser(form), form.Size()
+	})
+	if rec := w.recordOf(got); got.StatusCode != 401 || rec.Decision != "denied" || rec.Kind != "token" || rec.Method != "POST" {
+		t.Errorf("a wrong password in a form: %s: %+v", got, rec)
+	}
+	before := len(w.records.snapshot())
+	w.get("/token?service=pullgate")                                 // asked to log in
+	w.get("/token?service=pullgate", basic("alice", "alice-secret")) // the pull will say what for
+	if after := w.records.snapshot(); len(after) != before {
+		t.Errorf("nothing was refused, and recorded was: %+v", after[before:])
 	}
 }

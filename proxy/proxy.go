@@ -167,7 +167,7 @@ func (routed) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 // error into the refusal that the client understands, and records the decision.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.asksForToken(r) {
-		h.opts.Access.ServeToken(w, r)
+		h.serveToken(w, r)
 		return
 	}
 	x := h.newExchange(w, r)
