@@ -133,14 +133,20 @@ func (n node) decide(f File) (pending, error) {
 		return decideMerge(f, do, old)
 	}
 	switch {
-	case bytes.Equal(old, f.Content):
-		do.action = Unchanged
+	case bytes.Equal(old, f.Content), isOurs(old) && bytes.Equal(afterMarker(old), afterMarker(f.Content)):
+		do.action = Unchanged // plans for several clients share files
 	case isOurs(old):
 		do.action, do.old = Replaced, old
 	default:
 		return do, fmt.Errorf("%s: has content that pullgate did not write; merge it by hand with what `pullgate client` prints for this file, or move it away", f.Path)
 	}
 	return do, nil
+}
+
+// afterMarker is a file of ours without its first line.
+func afterMarker(b []byte) []byte {
+	_, rest, _ := bytes.Cut(b, []byte("\n"))
+	return rest
 }
 
 func decideMerge(f File, do pending, old []byte) (pending, error) {

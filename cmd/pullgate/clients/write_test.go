@@ -137,6 +137,17 @@ func TestOurFilesAreReplaced(t *testing.T) {
 	}
 }
 
+// A file that two clients have in common is not written twice.
+func TestClientsShareFiles(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := write(t, dir, plan(t, clients.Podman)); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := write(t, dir, plan(t, clients.CRIO)); err != nil || !slices.Equal(actions(r), []string{clients.Unchanged}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 // daemon.json keeps what it has, in its order and with its mode.
 func TestDaemonIsMerged(t *testing.T) {
 	const before = "{\"log-driver\":\"journald\",\n \"unknown\": {\"b\": 1, \"a\": [1, 2.50]}, \"proxies\": {\"no-proxy\": \"\"}, \"registry-mirrors\": []}"
