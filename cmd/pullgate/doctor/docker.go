@@ -239,6 +239,7 @@ func (d *docker) mirrors() bool {
 			// A listener for mirrors stops the fallback of the graph driver, and only
 			// that.
 			f.settled = d.store == storeGraph
+			f.proven = "the gate's refusal stopped docker here; while the gate does not answer, docker asks docker.io: this is no boundary"
 		}
 		d.add(f)
 		said = true

@@ -51,6 +51,9 @@ type Options struct {
 	here bool
 }
 
+// maxTimeout bounds the time for one pull.
+const maxTimeout = 10 * time.Minute
+
 // maxRegistries bounds how often each client pulls.
 const maxRegistries = 32
 
@@ -90,8 +93,11 @@ func newDoctor(o Options) (*doctor, error) {
 		o.Root = "/"
 	}
 	o.here = o.here || o.Root == "/"
-	if o.Timeout <= 0 {
+	if o.Timeout == 0 {
 		o.Timeout = time.Minute
+	}
+	if o.Timeout < 0 || o.Timeout > maxTimeout {
+		return nil, fmt.Errorf("--timeout: expected up to %s, found %s", maxTimeout, o.Timeout)
 	}
 	if len(o.Registries) == 0 {
 		o.Registries = []string{"docker.io"}

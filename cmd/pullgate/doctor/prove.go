@@ -157,11 +157,10 @@ const ctrNamespace = "pullgate-doctor"
 // of containerd's service.
 func (p *prover) ctr(ctx context.Context, socket string, hostsDir func(registry string) string, px proxies) []Proof {
 	base := []string{"ctr", "--address", strings.TrimPrefix(socket, "unix://"), "--namespace", ctrNamespace}
+	// Those of this shell are not containerd's.
 	var env []string
 	for name, v := range map[string]string{"HTTP_PROXY": px.http, "HTTPS_PROXY": px.https, "NO_PROXY": px.none} {
-		if v != "" {
-			env = append(env, name+"="+v)
-		}
+		env = append(env, name+"="+v, strings.ToLower(name)+"=")
 	}
 	proofs := p.each(ctx, familyFirst, func(r, ref string) command {
 		argv := append(base[:len(base):len(base)], "images", "pull")

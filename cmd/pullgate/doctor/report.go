@@ -64,6 +64,9 @@ type Finding struct {
 	// finding does not hold, because something that no file says (name resolution,
 	// the network, a newer client's default) leads to the gate.
 	settled bool
+	// proven is the consequence that is left of a settled finding, when it is not the
+	// usual one.
+	proven string
 	// unsure: something could not be read, and so nothing that the proof shows is
 	// known to stay true.
 	unsure bool
@@ -159,6 +162,9 @@ func settle(f *Finding, proofs []Proof, registries []string) {
 	f.Severity = SeverityWarning
 	f.Consequence = "the gate refused the canary all the same, and no file that was read says why: " +
 		"this holds as long as the network, name resolution or the client's defaults stay as they are"
+	if f.proven != "" {
+		f.Consequence = f.proven
+	}
 }
 
 // refusedUnder reports whether the canary was refused under each of the registries,
