@@ -28,6 +28,8 @@ type World struct {
 	Gate *Gate
 	// GateAddr is its address. Port 443 is the registry API.
 	GateAddr netip.Addr
+	// GateCA issued the gate's certificate. Nodes trust it.
+	GateCA *Authority
 	// GateMachine is what the gate runs on.
 	GateMachine *Machine
 	// Key is trusted. Sigs holds the signatures, as lookaside.
@@ -47,7 +49,7 @@ var gateNames = []string{GateName, "*." + GateName, HubRegistry, ExampleRegistry
 func NewWorld(t testing.TB, extra func(gate netip.Addr) string) *World {
 	t.Helper()
 	w := &World{Net: NewNamespace(t), Key: NewGPG(t).Key(t, Ed25519), Sigs: map[string]*Lookaside{}}
-	w.Hub = NewHub(t, w.Net)
+	w.Hub, w.GateCA = NewHub(t, w.Net), NewAuthority(t, "authority of the gate's operator")
 	w.GateAddr = w.Net.Addr(t)
 	w.GateMachine = w.Net.NewMachine(t, "")
 	w.vantage = w.place(t, "gate", w.GateMachine)
@@ -60,7 +62,7 @@ func NewWorld(t testing.TB, extra func(gate netip.Addr) string) *World {
 }
 
 // place connects a machine to the world: the Hub's names and the gate's resolve,
-// and the Hub's authority is trusted.
+// and the authorities of both are trusted.
 func (w *World) place(t testing.TB, name string, m *Machine) *Vantage {
 	t.Helper()
 	v := w.Hub.NewVantage(t, name)
@@ -69,6 +71,7 @@ func (w *World) place(t testing.TB, name string, m *Machine) *Vantage {
 	}
 	m.Resolve(t, w.GateAddr, GateName, label("docker.io"), label(ExampleRegistry))
 	m.Trust(t, w.Hub.CA.Certificate)
+	m.Trust(t, w.GateCA.Certificate)
 	return v
 }
 
@@ -82,7 +85,7 @@ func (w *World) startGate(t testing.TB, extra string) {
 		Config: filepath.Join(dir, "pullgate.yaml"), Policy: filepath.Join(dir, "policy.json"),
 		binary: Binary(t, "pullgate"), auditAt: filepath.Join(dir, "audit.jsonl"),
 	}
-	cert, key := w.Hub.CA.IssueFiles(t, dir, gateNames...)
+	cert, key := w.GateCA.IssueFiles(t, dir, gateNames...)
 	policy, places := Policy{Default: []Requirement{Reject()}}, RegistriesD{}
 	for _, name := range []string{"docker.io", ExampleRegistry} {
 		w.Sigs[name] = NewFileLookaside(t)

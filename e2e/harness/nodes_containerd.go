@@ -22,28 +22,29 @@ func (c *NodeContainerd) Version(t testing.TB, n *Node) string {
 
 func (c *NodeContainerd) socket(n *Node) string { return filepath.Join(n.Dir, "s") }
 
-// Start implements NodeClient.
+// Start implements NodeClient. A config.toml that the mode wrote stays as it is.
 func (c *NodeContainerd) Start(t testing.TB, n *Node) {
 	t.Helper()
-	format, plugins := 2, `[plugins."io.containerd.grpc.v1.cri".containerd]
-  snapshotter = "native"
-[plugins."io.containerd.grpc.v1.cri".registry]
-  config_path = "/etc/containerd/certs.d"
-`
-	if !strings.HasPrefix(c.Version(t, n), "1.") {
-		// With its default snapshotter: for others the transfer service, which pulls
-		// from 2.1 on, has to be told separately how to unpack.
-		format, plugins = 3, `[plugins."io.containerd.cri.v1.images".registry]
-  config_path = "/etc/containerd/certs.d"
-`
+	const config = "/etc/containerd/config.toml"
+	if !n.has(t, config) {
+		n.WriteFile(t, config, []byte(c.config(t, n)))
 	}
-	n.WriteFile(t, "/etc/containerd/config.toml", fmt.Appendf(nil, "version = %d\nroot = %q\nstate = %q\n[grpc]\n  address = %q\n%s",
-		format, filepath.Join(n.Dir, "root"), filepath.Join(n.Dir, "state"), c.socket(n), plugins))
-	p := n.Start(t, nil, "containerd", "--config", "/etc/containerd/config.toml")
+	p := n.Start(t, nil, "containerd", "--config", config,
+		"--address", c.socket(n), "--root", filepath.Join(n.Dir, "root"), "--state", filepath.Join(n.Dir, "state"))
 	p.WaitUntil(t, "an answer by the kubelet's API", func() bool {
 		_, err := criCall(c.socket(n), "/runtime.v1.ImageService/ListImages", nil)
 		return err == nil
 	})
+}
+
+// config lets containerd read /etc/containerd/certs.d.
+func (c *NodeContainerd) config(t testing.TB, n *Node) string {
+	t.Helper()
+	format, plugin := 2, "io.containerd.grpc.v1.cri"
+	if !strings.HasPrefix(c.Version(t, n), "1.") {
+		format, plugin = 3, "io.containerd.cri.v1.images"
+	}
+	return fmt.Sprintf("version = %d\n[plugins.%q.registry]\n  config_path = \"/etc/containerd/certs.d\"\n", format, plugin)
 }
 
 // Pull implements NodeClient with the call of a kubelet.

@@ -61,7 +61,7 @@ var (
 
 // Modes are the ways that docs/clients.md tells of, in its order.
 func Modes() []Mode {
-	modes := slices.Concat(nameModes(), proxyModes(), dockerModes(), containerdModes(), containersModes())
+	modes := slices.Concat(nameModes(), proxyModes(), dockerModes(), containerdModes(), containersModes(), snippetModes())
 	for _, m := range modes {
 		if !m.Closed && m.Fallback {
 			modes = append(modes, m.unreachable())
@@ -108,7 +108,7 @@ func label(registry string) string {
 
 // proxyModes send everything through the gate as HTTP proxy.
 func proxyModes() []Mode {
-	url := fmt.Sprintf("http://%s:%d", GateName, interceptPort)
+	url := proxyURL()
 	return []Mode{{
 		Name: "HTTPS_PROXY", Kinds: append(slices.Clone(allKinds), BuildKitKind), Closed: true, Example: true, Every: true,
 		Configure: func(t testing.TB, n *Node) {
