@@ -78,6 +78,8 @@ type Upstream struct {
 	Endpoint  string // URL, or oci:/path or dir:/path
 	Prefix    string // optional
 	Transport string // optional: "atomic"
+	// Credentials is "client" for those of the clients; the gate's when empty.
+	Credentials string
 }
 
 // GateConfig is what a test says about a gate. Everything else has the values
@@ -160,6 +162,9 @@ func (c GateConfig) yaml(listen, admin string) []byte {
 		}
 		if u.Transport != "" {
 			p("    transport: %q", u.Transport)
+		}
+		if u.Credentials != "" {
+			p("    credentials: %q", u.Credentials)
 		}
 	}
 	if c.AuthFile != "" {
