@@ -13,6 +13,7 @@ import (
 func newerClients(release string) []harness.NodeClient {
 	clients := []harness.NodeClient{
 		&harness.NodeDocker{}, harness.NewNodeDockerStore(), &harness.NodeContainerd{},
+		&harness.NodeDockerBuild{NodeClient: &harness.NodeDocker{}}, &harness.NodeDockerBuild{NodeClient: harness.NewNodeDockerStore()},
 		&harness.NodePodman{}, &harness.NodeBuildah{}, &harness.NodeSkopeo{},
 	}
 	if release == harness.Releases[0] {

@@ -34,13 +34,20 @@ func (b *NodeBuildKit) Start(t testing.TB, n *Node) {
 	})
 }
 
-// Pull implements NodeClient with a build that copies a file onto the image: a
-// build that only names a base image would not fetch its layers.
+// Pull implements NodeClient with a build.
 func (b *NodeBuildKit) Pull(t testing.TB, n *Node, image string) Result {
 	t.Helper()
 	b.builds++
-	dir := filepath.Join(n.Dir, "build-"+strconv.Itoa(b.builds))
-	n.WriteFile(t, filepath.Join(dir, "Dockerfile"), []byte("FROM "+image+"\nCOPY Dockerfile /added\n"))
+	dir := writeBuild(t, n, b.builds, image)
 	return n.Run(t, "buildctl", "--addr", b.address(n), "build", "--progress=plain", "--no-cache", "--frontend=dockerfile.v0",
 		"--local", "context="+dir, "--local", "dockerfile="+dir, "--output", "type=oci,dest="+filepath.Join(dir, "image.tar"))
+}
+
+// writeBuild writes what a build needs into a new directory of the node. It adds
+// a file to the image: a build that only names a base would not fetch its layers.
+func writeBuild(t testing.TB, n *Node, number int, base string) (dir string) {
+	t.Helper()
+	dir = filepath.Join(n.Dir, "build-"+strconv.Itoa(number))
+	n.WriteFile(t, filepath.Join(dir, "Dockerfile"), []byte("FROM "+base+"\nCOPY Dockerfile /added\n"))
+	return dir
 }

@@ -38,3 +38,32 @@ func (d *NodeDockerStore) Start(t testing.TB, n *Node) {
 	n.WriteFile(t, path, b)
 	d.NodeDocker.Start(t, n)
 }
+
+// Kinds of `docker build`, whose base images are fetched by the BuildKit that is
+// a part of dockerd and of the command line.
+const (
+	DockerBuild      ClientKind = "docker build"
+	DockerStoreBuild ClientKind = "docker build, containerd store"
+)
+
+// NodeDockerBuild is a dockerd that builds.
+type NodeDockerBuild struct {
+	NodeClient // a NodeDocker or NodeDockerStore, which runs dockerd
+	builds     int
+}
+
+// Kind implements NodeClient.
+func (d *NodeDockerBuild) Kind() ClientKind {
+	if d.NodeClient.Kind() == DockerContainerd {
+		return DockerStoreBuild
+	}
+	return DockerBuild
+}
+
+// Pull implements NodeClient with docker build.
+func (d *NodeDockerBuild) Pull(t testing.TB, n *Node, image string) Result {
+	t.Helper()
+	d.builds++
+	dir := writeBuild(t, n, d.builds, image)
+	return n.Run(t, new(NodeDocker).cli(n, "build", "--progress=plain", "--no-cache", "--pull", dir)...)
+}

@@ -20,26 +20,51 @@ func ModesOf(t testing.TB, kind ClientKind, version string) []Mode {
 	}
 	var out []Mode
 	for _, m := range modes {
-		if kind == BuildKitKind && m.Image != nil {
-			m.Kinds = append(slices.Clone(m.Kinds), BuildKitKind) // a name is a name to it as well
+		if m.For(settingsOf(kind)) || kind == BuildKitKind && m.Image != nil { // a name is a name to it as well
+			if m.Knows(t, version) {
+				out = append(out, m.of(kind, version)...)
+			}
 		}
-		if !m.For(kind) || !m.Knows(t, version) {
-			continue
-		}
-		if m.Name == modeServerOnly && !strings.HasPrefix(version, "1.") {
-			m.Closed = true // containerd 1 ignores such a file
-		}
-		out = append(out, m)
 	}
 	return out
 }
 
-// modeServerOnly is the name of a mode of [Modes].
-const modeServerOnly = "hosts.toml: server gate, no [host]"
+// settingsOf is the kind of client that a kind shares its settings with.
+func settingsOf(kind ClientKind) ClientKind {
+	switch kind {
+	case DockerBuild:
+		return DockerGraph
+	case DockerStoreBuild:
+		return DockerContainerd
+	default:
+		return kind
+	}
+}
+
+// of is the mode as a version of a client has it.
+func (m Mode) of(kind ClientKind, version string) []Mode {
+	switch {
+	case m.Name == modeServerOnly && !strings.HasPrefix(version, "1."):
+		m.Closed = true // containerd 1 does not read such a file
+	case strings.HasPrefix(m.Name, storeHosts) && strings.HasPrefix(version, "26."):
+		m.Closed, m.Example, m.Every = false, false, false // nor docker 26 any hosts.toml
+	case m.Name == modeMirrorListener && kind == DockerBuild:
+		// What stops the fallback of docker pull does not stop that of BuildKit.
+		m.Closed, m.Fallback = false, true
+		return []Mode{m, m.unreachable()}
+	}
+	return []Mode{m}
+}
+
+// Names of modes that are not the same for all versions and clients.
+const (
+	modeServerOnly     = "hosts.toml: server gate, no [host]"
+	modeMirrorListener = "registry-mirrors, a listener with mirror: true"
+	storeHosts         = "certs.d/" // how the names of dockerStoreModes begin
+)
 
 // dockerStoreModes are those of dockerd with the containerd store, which reads
-// hosts.toml below /etc/docker/certs.d. One with a server alone is ignored before
-// docker 28, as by containerd 1.
+// hosts.toml below /etc/docker/certs.d from docker 28 on.
 func dockerStoreModes() []Mode {
 	kinds := []ClientKind{DockerContainerd}
 	const gate = "https://" + GateName
@@ -52,16 +77,16 @@ func dockerStoreModes() []Mode {
 		}
 	}
 	return []Mode{{
-		Name: "certs.d/_default/hosts.toml: server gate", Kinds: kinds, Closed: true, Example: true, Every: true, Since: 28,
+		Name: storeHosts + "_default/hosts.toml: server gate", Kinds: kinds, Closed: true, Example: true, Every: true,
 		Configure: file("_default", server),
 	}, {
-		Name: "certs.d/_default/hosts.toml: server and [host] gate", Kinds: kinds, Closed: true, Example: true, Every: true, Since: 24,
+		Name: storeHosts + "_default/hosts.toml: server and [host] gate", Kinds: kinds, Closed: true, Example: true, Every: true,
 		Configure: file("_default", both),
 	}, {
-		Name: "certs.d/docker.io/hosts.toml: server gate", Kinds: kinds, Closed: true, Since: 28,
+		Name: storeHosts + "docker.io/hosts.toml: server gate", Kinds: kinds, Closed: true,
 		Configure: file("docker.io", server),
 	}, {
-		Name: "certs.d/_default/hosts.toml: server gate, beside a directory certs.d/docker.io without hosts.toml", Kinds: kinds, Since: 28,
+		Name: storeHosts + "_default/hosts.toml: server gate, beside a directory certs.d/docker.io without hosts.toml", Kinds: kinds,
 		Configure: func(t testing.TB, n *Node) {
 			t.Helper()
 			file("_default", server)(t, n)
