@@ -101,6 +101,7 @@ func (d *docker) inspect() {
 	d.conf.Insecure = append(d.conf.Insecure, u.flags("--insecure-registry")...)
 	d.environment(u)
 	d.decideStore()
+	d.containerdStore = d.store == storeContainerd
 	for _, r := range d.registries {
 		d.registry(r)
 	}

@@ -3,7 +3,9 @@ package doctor
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -301,6 +303,34 @@ func TestProofs(t *testing.T) {
 		c.o.ContainerdAddress = "/run/x.sock"
 		c.expect("containerd", ResultOpenByConfiguration, ExitOpen)
 	})
+	t.Run("CRI-O asks Hub after the gate", func(t *testing.T) {
+		c := newClinic(t, files{"etc/crio/": "", regs: gateRule})
+		c.listen("run/crio/crio.sock")
+		c.client("crictl", 1, "pulling image: (Mirrors also failed: [GATE/x: denied: pullgate canary c0]): docker.io/"+canary+": requested access to the resource is denied")
+		c.expect("cri-o", ResultOpen, ExitOpen)
+	})
+	t.Run("CRI-O is blocked behind the gate", func(t *testing.T) {
+		c := newClinic(t, files{"etc/crio/": "", regs: gateRule})
+		c.listen("run/crio/crio.sock")
+		c.client("crictl", 1, "pulling image: (Mirrors also failed: [GATE/x: denied: pullgate canary c0]): docker.io/"+canary+": registry docker.io is blocked in /etc/x")
+		c.expect("cri-o", ResultClosedProven, ExitClosed)
+	})
+	t.Run("buildctl through the gate's proxy", func(t *testing.T) {
+		c := newClinic(t, files{bkConf: "", "etc/systemd/system/buildkit.service": "[Service]\nEnvironment=HTTPS_PROXY=http://127.0.0.1:1\n"})
+		c.o.Proxy = "http://127.0.0.1:1"
+		c.client("buildctl", 1, refusedText)
+		c.expect("buildkit", ResultClosedProven, ExitNotProven) // the proxy itself does not answer
+	})
+	t.Run("ctr is given containerd's proxies, and not this shell's", func(t *testing.T) {
+		c := newClinic(t, files{cdConf: goodCRI, cdHosts: gateHosts})
+		c.client("ctr", 1, "pullgate canary c0")
+		t.Setenv("https_proxy", "http://127.0.0.1:9")
+		c.o.ContainerdAddress = "/run/x.sock"
+		c.expect("containerd", ResultClosedProven, ExitClosed)
+		if !strings.Contains(c.calls(), "ctr https_proxy= HTTPS_PROXY= --address") {
+			t.Error(c.calls())
+		}
+	})
 	t.Run("name resolution leads docker to the gate", func(t *testing.T) {
 		c := newClinic(t, files{dockerd: "{}"})
 		c.daemon("20.10.24", false, 404, `{"message":"manifest unverified: pullgate canary c0"}`)
@@ -403,6 +433,47 @@ func TestTheGateIsAskedItself(t *testing.T) {
 				t.Errorf("with a password: %s", b)
 			}
 		})
+	}
+}
+
+// With --proxy the gate is asked as an intercepted client asks it: CONNECT to the
+// registry's own name, and a certificate of the interception authority.
+func TestTheProxyIsAskedItself(t *testing.T) {
+	registry := httptest.NewTLSServer(http.HandlerFunc(refusal)) // its certificate is for example.com
+	defer registry.Close()
+	var asked []string
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.Host)
+		up, err := net.Dial("tcp", registry.Listener.Addr().String())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer up.Close()
+		down, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer down.Close()
+		fmt.Fprint(down, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { _, _ = io.Copy(up, down) }()
+		_, _ = io.Copy(down, up)
+	}))
+	defer proxy.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: registry.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for file, refuses := range map[string]bool{ca: true, "": false} {
+		g, err := newGate(Options{Proxy: proxy.URL, InterceptCA: file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := g.check(t.Context(), []string{"example.com"}, "c0")
+		if got.Refuses != refuses || len(got.Checks) != 1 || got.Checks[0].Via != proxy.URL || asked[0] != "CONNECT example.com:443" {
+			t.Errorf("%v: %+v %v", refuses, got, asked)
+		}
 	}
 }
 

@@ -28,14 +28,15 @@ const gateTimeout = 10 * time.Second
 
 // gate is how clients are to reach the gate.
 type gate struct {
-	urls         []*url.URL
-	proxy        *url.URL
-	ca, intercep *x509.Certificate // nil when none was given
-	caPool       *x509.CertPool
+	urls                  []*url.URL
+	proxy                 *url.URL
+	ca, intercepted       *x509.Certificate // nil when none was given
+	caFile, interceptFile string
+	caPool                *x509.CertPool
 }
 
 func newGate(o Options) (*gate, error) {
-	g := &gate{}
+	g := &gate{caFile: o.CA, interceptFile: o.InterceptCA}
 	for _, raw := range o.Gates {
 		u, err := parseURL("--gate", raw)
 		if err != nil {
@@ -61,7 +62,7 @@ func newGate(o Options) (*gate, error) {
 	if g.ca, err = g.trust("--ca", o.CA); err != nil {
 		return nil, err
 	}
-	g.intercep, err = g.trust("--intercept-ca", o.InterceptCA)
+	g.intercepted, err = g.trust("--intercept-ca", o.InterceptCA)
 	return g, err
 }
 

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"crypto/x509"
 	"fmt"
 	"net"
@@ -19,6 +20,8 @@ type inspection struct {
 	client     string
 	homes      []home
 	findings   []Finding
+	// containerdStore: docker has the containerd image store.
+	containerdStore bool
 }
 
 // home is a user whose own configuration is looked at.
@@ -88,20 +91,33 @@ func (i *inspection) nothing(registry, file string) {
 	})
 }
 
-// howto is the command that prints this client's configuration.
+// howto is the command that prints this client's configuration. An address of the
+// gate that it needs and doctor was not told is written as GATE.
 func (i *inspection) howto() string {
-	name, ok := map[string]string{
-		"docker": "docker", "buildx": "docker", "containerd": "containerd", "cri-o": "cri-o", "k3s": "k3s", "buildkit": "buildkit",
-	}[i.client]
-	if !ok {
-		name = "podman"
+	plan, flag, address := "podman", "--gate", "https://GATE"
+	switch i.client {
+	case "docker", "buildx":
+		plan, flag, address = "docker", "--proxy", "http://GATE:3128"
+		if i.g.proxy == nil && i.containerdStore {
+			plan, flag, address = "docker-containerd", "--gate", "https://GATE"
+		}
+	case "buildkit":
+		plan, flag, address = "buildkit", "--proxy", "http://GATE:3128"
+	case "containerd", "cri-o", "k3s":
+		plan = i.client
 	}
-	out := "pullgate client " + name
-	if len(i.g.urls) > 0 {
-		out += " --gate " + shown(i.g.urls[0])
+	switch {
+	case flag == "--proxy" && i.g.proxy != nil:
+		address = shown(i.g.proxy)
+	case flag == "--gate" && len(i.g.urls) > 0:
+		address = shown(i.g.urls[0])
 	}
-	if i.g.proxy != nil {
-		out += " --proxy " + shown(i.g.proxy)
+	out := "pullgate client " + plan + " " + flag + " " + address
+	switch {
+	case flag == "--proxy":
+		out += " --intercept-ca " + cmp.Or(i.g.interceptFile, "FILE")
+	case i.g.caFile != "":
+		out += " --ca " + i.g.caFile
 	}
 	return out
 }
@@ -230,11 +246,11 @@ const systemStore = "put it into the system's store (/usr/local/share/ca-certifi
 // proxiedTrust checks that the interception authority is trusted for a registry
 // that is reached through the gate's proxy.
 func (i *inspection) proxiedTrust(registry string, dirs ...string) {
-	if i.g.intercep == nil || i.n.systemTrusts(i.g.intercep) {
+	if i.g.intercepted == nil || i.n.systemTrusts(i.g.intercepted) {
 		return
 	}
 	for _, dir := range dirs {
-		if i.n.dirTrusts(i.g.intercep, path.Join(dir, apiHost(registry))) || i.n.dirTrusts(i.g.intercep, path.Join(dir, registry)) {
+		if i.n.dirTrusts(i.g.intercepted, path.Join(dir, apiHost(registry))) || i.n.dirTrusts(i.g.intercepted, path.Join(dir, registry)) {
 			return
 		}
 	}
