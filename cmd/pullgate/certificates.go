@@ -44,7 +44,10 @@ func (c *certificates) load() error {
 	if err != nil {
 		return fmt.Errorf("tls.cert and tls.key: %w", err)
 	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"},
+		// A resumed session would show the certificate of before a change, and believe
+		// the client's.
+		SessionTicketsDisabled: true}
 	if file := c.files.ClientCA; file != "" {
 		pem, err := os.ReadFile(file)
 		if err != nil {
@@ -77,8 +80,7 @@ func (c *certificates) reload(asked bool) (tried bool, err error) {
 }
 
 // serverConfig is for one listener. Each connection gets what is in force when it
-// begins; sessions of before a change are not resumed, since each reading has
-// ticket keys of its own.
+// begins.
 func (c *certificates) serverConfig(http1 bool) *tls.Config {
 	pick := func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		if http1 {
