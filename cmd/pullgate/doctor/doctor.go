@@ -277,7 +277,8 @@ func (d *doctor) k3s(ctx context.Context) []Client {
 // When none is installed and there is one, podman stands for it.
 func (d *doctor) containers(ctx context.Context) []Client {
 	names := []string{"podman", "buildah", "skopeo"}
-	anyone := slices.ContainsFunc(names, d.installed) || d.installed("crio")
+	_, crio := d.crioAt()
+	anyone := slices.ContainsFunc(names, d.installed) || crio
 	var out []Client
 	for _, name := range names {
 		configured := name == "podman" && !anyone && (d.n.has(registriesConf...) || d.n.has(registriesDirs...))
@@ -305,9 +306,15 @@ func (d *doctor) containers(ctx context.Context) []Client {
 	return out
 }
 
-func (d *doctor) crio(ctx context.Context) []Client {
+// crioAt is CRI-O's socket, "" when it does not listen, and whether CRI-O is here.
+func (d *doctor) crioAt() (string, bool) {
 	socket := socketAt(d.n, "/run/crio/crio.sock")
-	if socket == "" && !d.installed("crio") && !d.n.has("/etc/crio") {
+	return socket, socket != "" || d.installed("crio") || d.n.has("/etc/crio")
+}
+
+func (d *doctor) crio(ctx context.Context) []Client {
+	socket, found := d.crioAt()
+	if !found {
 		return []Client{missing("cri-o")}
 	}
 	look := containers{inspection: d.inspection("cri-o")}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -439,7 +440,9 @@ func TestTheGateIsAskedItself(t *testing.T) {
 // With --proxy the gate is asked as an intercepted client asks it: CONNECT to the
 // registry's own name, and a certificate of the interception authority.
 func TestTheProxyIsAskedItself(t *testing.T) {
-	registry := httptest.NewTLSServer(http.HandlerFunc(refusal)) // its certificate is for example.com
+	registry := httptest.NewUnstartedServer(http.HandlerFunc(refusal))
+	registry.Config.ErrorLog = log.New(io.Discard, "", 0) // one client does not trust it
+	registry.StartTLS()                                   // with a certificate for example.com
 	defer registry.Close()
 	var asked []string
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
