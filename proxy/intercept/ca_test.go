@@ -88,7 +88,12 @@ func TestCAsThatDoNotServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	weakCert, _ := x509.CreateCertificate(rand.Reader, mustParse(t, good), mustParse(t, good), weak.Public(), weak)
+	tmpl := *mustParse(t, good)
+	tmpl.PublicKey, tmpl.SignatureAlgorithm = nil, 0
+	weakCert, err := x509.CreateCertificate(rand.Reader, &tmpl, &tmpl, weak.Public(), weak)
+	if err != nil {
+		t.Fatal(err)
+	}
 	const none = "\x00"
 	for name, test := range map[string]struct {
 		cert, key string
@@ -107,7 +112,7 @@ func TestCAsThatDoNotServe(t *testing.T) {
 		"expired":            {string(old), string(oldKey), 0o600, "found one that ended 2"},
 		"not yet valid":      {string(future), string(futureKey), 0o600, "found one that starts 2"},
 		"short RSA key": {string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: weakCert})),
-			string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(weak)})), 0o600, ""},
+			string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(weak)})), 0o600, "expected an RSA key of at least 2048 bits, found 1024"},
 		"chain of strangers": {string(good) + string(other), string(goodKey), 0o600, "expected certificate 1 to be signed by the next one"},
 		"too large":          {strings.Repeat("x", maxPEM+1), string(goodKey), 0o600, "expected at most"},
 	} {

@@ -197,7 +197,7 @@ func (h *Handler) dispatch(x *exchange) error {
 	case x.r.ProtoMajor != 1:
 		return refusef(http.StatusHTTPVersionNotSupported, "this proxy speaks HTTP/1.1, found "+x.r.Proto,
 			"connect without HTTP/2")
-	case connect && x.r.URL.Path != "", !connect && x.r.URL.Host == "":
+	case !connect && x.r.URL.Host == "":
 		return refusef(http.StatusBadRequest, "this is an HTTP proxy, found a request as to a server",
 			"set the address as the client's HTTPS proxy; image names stay as they are")
 	}

@@ -194,6 +194,7 @@ type answer struct {
 	phrase string
 	body   string
 	header http.Header
+	ends   bool // it says that the connection ends
 }
 
 // send sends raw bytes and reads one answer.
@@ -206,7 +207,7 @@ func send(t *testing.T, c net.Conn, method, raw string) answer {
 	if err != nil {
 		t.Fatalf("no answer: %v", err)
 	}
-	a := answer{status: resp.StatusCode, header: resp.Header}
+	a := answer{status: resp.StatusCode, header: resp.Header, ends: resp.Close}
 	_, a.phrase, _ = strings.Cut(resp.Status, " ")
 	if method != http.MethodConnect || a.status != http.StatusOK {
 		b, err := io.ReadAll(resp.Body)
@@ -260,7 +261,7 @@ func (w *world) wantRefused(to string, status int, reason string) {
 	if a.status != status || !strings.Contains(a.phrase, reason) || !strings.Contains(a.body, reason) || !strings.Contains(a.body, "What would pass: ") {
 		w.t.Fatalf("CONNECT %s: %d %q, want %d %q; body:\n%s", to, a.status, a.phrase, status, reason, a.body)
 	}
-	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := c.Read(make([]byte, 1)); err != io.EOF || !a.ends {
 		w.t.Errorf("CONNECT %s: the connection goes on after a refusal: %v", to, err)
 	}
 	w.wantRecord(decisionOf(status), audit.KindConnect, reason)
