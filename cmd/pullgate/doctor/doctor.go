@@ -169,7 +169,7 @@ func (d *doctor) docker(ctx context.Context) []Client {
 	look := docker{inspection: d.inspection("docker")}
 	var e *engine
 	err := errors.New("no docker daemon was found; name it with --docker-host")
-	if host != "" && d.o.Pull {
+	if host != "" {
 		if e, err = newEngine(host); err == nil {
 			look.facts, err = e.info(ctx)
 		}
@@ -225,7 +225,7 @@ func (d *doctor) containerd(ctx context.Context) []Client {
 		return []Client{missing("containerd")}
 	}
 	look := containerd{inspection: d.inspection("containerd")}
-	if d.o.here && d.o.Pull {
+	if d.o.here {
 		look.version = versionOf(ctx, "containerd", "--version")
 	}
 	look.inspect()
