@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"crypto/tls"
 	"io"
 	"net/http"
 	"strings"
@@ -70,43 +69,5 @@ func TestCrowd(t *testing.T) {
 	}
 	if n := g.Audit(t).Decisions(harness.Allowed); n != clients {
 		t.Errorf("expected %d records of allowed pulls, found %d", clients, n)
-	}
-}
-
-// TestTLS serves the registry API by HTTPS, to clients with a certificate only,
-// and refuses over HTTP/2, which has no reason phrase, with a whole answer.
-func TestTLS(t *testing.T) {
-	reg := harness.NewGoRegistry(t)
-	image := harness.NewImage(t, "secret")
-	reg.Push(t, "team/app", "v1", image)
-	pki := harness.NewPKI(t)
-	g := harness.StartGate(t, harness.GateConfig{
-		Upstreams: []harness.Upstream{{Registry: "registry.example", Endpoint: reg.URL}},
-		TLS:       pki,
-	})
-	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
-		c := pki.Client(t, proto == "HTTP/2.0")
-		resp, err := c.Get("https://" + g.Addr + "/v2/team/app/manifests/v1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err != nil || resp.Proto != proto || resp.StatusCode != http.StatusForbidden || !strings.Contains(string(b), `"DENIED"`) {
-			t.Errorf("%s: found %s %s %s %v", proto, resp.Proto, resp.Status, b, err)
-		}
-		if proto == "HTTP/1.1" && !strings.Contains(resp.Status, "Denied by image policy default") {
-			t.Errorf("expected the reason in the status line, found %q", resp.Status)
-		}
-	}
-	bare := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pki.Pool}}}
-	if resp, err := bare.Get("https://" + g.Addr + "/v2/"); err == nil {
-		resp.Body.Close()
-		t.Error("a client without a certificate was answered")
-	}
-	old := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pki.Pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}}}
-	if resp, err := old.Get("https://" + g.Addr + "/v2/"); err == nil {
-		resp.Body.Close()
-		t.Error("TLS 1.1 was accepted")
 	}
 }

@@ -105,12 +105,6 @@ func (s *Skopeo) PullAs(t testing.TB, a *Account, image string) Result {
 	return s.Skopeo(t, "copy", "--src-authfile", a.File(), "--src-tls-verify=false", "docker://"+image, "dir:"+filepath.Join(t.TempDir(), "image"))
 }
 
-// Login runs docker login on a node, for the account of the node's own user.
-func (d *NodeDocker) Login(t testing.TB, n *Node, registry, user, password string) Result {
-	t.Helper()
-	return n.Run(t, d.cli(n, "login", "--username", user, "--password", password, registry)...)
-}
-
 // ExpectRecord waits a moment for a record after the mark that is as expected
 // (What says how, for people), and ends the test with what there is instead when
 // none comes.
