@@ -38,6 +38,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/pullgate/pullgate/proxy/audit"
@@ -118,7 +119,7 @@ func New(o Options) (*Handler, error) {
 		return nil, fmt.Errorf("intercept: expected at most %d fronts, found %d", maxFronts, len(o.Fronts))
 	}
 	for _, f := range o.Fronts {
-		if _, err := parseAuthority(f, httpsPort); err != nil {
+		if _, err := parseAuthority(strings.ToLower(f), httpsPort); err != nil {
 			return nil, fmt.Errorf("intercept: fronts: %w", err)
 		}
 	}
