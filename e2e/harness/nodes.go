@@ -36,7 +36,17 @@ type World struct {
 	Key  *Key
 	Sigs map[string]*Lookaside // by registry
 
+	config  WorldConfig
 	vantage *Vantage
+}
+
+// WorldConfig is how a world's gate differs from others. Its zero value is a gate
+// that everybody may pull from.
+type WorldConfig struct {
+	// Extra is more YAML for the gate, which gets its address. It may be nil.
+	Extra func(gate netip.Addr) string
+	// ClientCredentials passes to docker.io what clients send as their own.
+	ClientCredentials bool
 }
 
 // gateNames are the names that the gate's certificate is for: its own, those
@@ -44,20 +54,21 @@ type World struct {
 // that resolve them to the gate.
 var gateNames = []string{GateName, "*." + GateName, HubRegistry, ExampleRegistry}
 
-// NewWorld starts everything but nodes. Extra is more YAML for the gate; it gets
-// the gate's address for settings that name one, and may be nil.
+// NewWorld starts everything but nodes. Extra is that of [WorldConfig].
 func NewWorld(t testing.TB, extra func(gate netip.Addr) string) *World {
 	t.Helper()
-	w := &World{Net: NewNamespace(t), Key: NewGPG(t).Key(t, Ed25519), Sigs: map[string]*Lookaside{}}
+	return NewWorldWith(t, WorldConfig{Extra: extra})
+}
+
+// NewWorldWith is NewWorld with more to say about the gate.
+func NewWorldWith(t testing.TB, c WorldConfig) *World {
+	t.Helper()
+	w := &World{Net: NewNamespace(t), Key: NewGPG(t).Key(t, Ed25519), Sigs: map[string]*Lookaside{}, config: c}
 	w.Hub, w.GateCA = NewHub(t, w.Net), NewAuthority(t, "authority of the gate's operator")
 	w.GateAddr = w.Net.Addr(t)
 	w.GateMachine = w.Net.NewMachine(t, "")
 	w.vantage = w.place(t, "gate", w.GateMachine)
-	more := ""
-	if extra != nil {
-		more = extra(w.GateAddr)
-	}
-	w.startGate(t, more)
+	w.startGate(t)
 	return w
 }
 
@@ -76,7 +87,7 @@ func (w *World) place(t testing.TB, name string, m *Machine) *Vantage {
 }
 
 // startGate is StartGate on the gate's machine.
-func (w *World) startGate(t testing.TB, extra string) {
+func (w *World) startGate(t testing.TB) {
 	t.Helper()
 	dir := w.GateMachine.Dir
 	admin := "127.0.0.1:9090"
@@ -94,9 +105,16 @@ func (w *World) startGate(t testing.TB, extra string) {
 	}
 	writeFile(t, g.Policy, policy.JSON(t))
 	places.Write(t, filepath.Join(dir, "registries.d"))
+	extra, credentials := "", ""
+	if w.config.Extra != nil {
+		extra = w.config.Extra(w.GateAddr)
+	}
+	if w.config.ClientCredentials {
+		credentials = "client"
+	}
 	c := GateConfig{
 		Upstreams: []Upstream{
-			{Registry: "docker.io", Endpoint: "https://" + HubRegistry},
+			{Registry: "docker.io", Endpoint: "https://" + HubRegistry, Credentials: credentials},
 			{Registry: ExampleRegistry, Endpoint: "https://" + ExampleRegistry},
 		},
 		DefaultRegistry: "docker.io", OtherRegistries: "deny",

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -47,10 +48,10 @@ func summary(values []string) string {
 }
 
 // CheckTable holds rows against the table in the page at path, or puts them into
-// it when update is set. Rows of other clients and versions stay as they are;
-// what is in the table for a client and version that the rows are of, and is not
-// among them, is a mode that no longer exists. Rows must therefore be all rows of
-// their clients and versions.
+// it when update is set. Rows of other clients and versions stay as they are.
+// What is in the table for a client and version that the rows are of, and is not
+// among them, is a mode that no longer exists; but when the command line chose
+// subtests (-run with a slash), it is one that was not chosen.
 func CheckTable(t testing.TB, path string, rows []Row, update bool) {
 	t.Helper()
 	page := string(readFile(t, path))
@@ -60,7 +61,7 @@ func CheckTable(t testing.TB, path string, rows []Row, update bool) {
 		t.Fatalf("%s has no %s and %s; the table goes between them", path, tableBegin, tableEnd)
 	}
 	old := tableLines(table)
-	merged := mergeLines(old, rows)
+	merged := mergeLines(old, rows, chosen())
 	if update {
 		text := before + tableBegin + "\n" + tableHead + strings.Join(merged, "\n") + "\n" + tableEnd + after
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -91,8 +92,18 @@ func tableLines(table string) []string {
 	return out
 }
 
-// mergeLines replaces the lines of the rows' clients and versions by the rows.
-func mergeLines(old []string, rows []Row) []string {
+// chosen says whether the command line chose subtests.
+func chosen() bool {
+	f := flag.Lookup("test.run")
+	return f != nil && strings.Contains(f.Value.String(), "/")
+}
+
+// mergeLines replaces the lines of the rows' clients and versions by the rows, or
+// in part only those of the same modes.
+func mergeLines(old []string, rows []Row, part bool) []string {
+	if part {
+		return mergePart(old, rows)
+	}
 	of := func(line string) string { return strings.Join(strings.SplitN(line, "|", 4)[:3], "|") }
 	var fresh, out []string
 	ran := map[string]bool{}
@@ -107,5 +118,21 @@ func mergeLines(old []string, rows []Row) []string {
 	}
 	out = append(out, fresh...)
 	slices.SortStableFunc(out, func(a, b string) int { return strings.Compare(of(a), of(b)) })
+	return out
+}
+
+// mergePart replaces the lines of the rows' clients, versions and modes.
+func mergePart(old []string, rows []Row) []string {
+	of := func(line string) string { return strings.Join(strings.SplitN(line, "|", 5)[:4], "|") }
+	out := slices.Clone(old)
+	for _, r := range rows {
+		line := r.Line()
+		i := slices.IndexFunc(out, func(l string) bool { return of(l) == of(line) })
+		if i < 0 {
+			out = append(out, line)
+			continue
+		}
+		out[i] = line
+	}
 	return out
 }

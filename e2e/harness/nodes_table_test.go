@@ -78,3 +78,16 @@ func TestCheckTable(t *testing.T) {
 		t.Error("a check without update changed the page")
 	}
 }
+
+// Of a client that was tried in some modes, the others stay.
+func TestMergePart(t *testing.T) {
+	old := []string{"| docker | 20.10 | one | x |", "| docker | 20.10 | prefix | x |"}
+	fresh := row("docker", "20.10", "prefix", true, Cell{Pulled, 0}, Cell{Refused, 0})
+	got := mergeLines(old, []Row{fresh, row("docker", "28.5", "prefix", true, Cell{Pulled, 0}, Cell{Refused, 0})}, true)
+	if len(got) != 3 || got[0] != old[0] || got[1] != fresh.Line() {
+		t.Errorf("got %q", got)
+	}
+	if got := mergeLines(old, []Row{fresh}, false); len(got) != 1 || got[0] != fresh.Line() {
+		t.Errorf("got %q", got)
+	}
+}
