@@ -160,6 +160,13 @@ func (n Names) Canonical(registry string) (string, error) {
 	return "", errNotServed(shorten(registry))
 }
 
+// Listed returns the name of the listed registry that a host[:port] is, and false
+// when it is none, though it may be served ([Names.Canonical]).
+func (n Names) Listed(host string) (string, bool) {
+	r := n.listed(host)
+	return r, r != ""
+}
+
 // listed returns the name of the listed registry that a host[:port] is, by its own
 // name or that of its endpoint; "" when it is none.
 func (n Names) listed(host string) string {

@@ -5,8 +5,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
+	"github.com/pullgate/pullgate/config"
 	"github.com/pullgate/pullgate/proxy"
 	"github.com/pullgate/pullgate/proxy/audit"
 	"github.com/pullgate/pullgate/proxy/auth"
@@ -21,10 +23,8 @@ func (g *gate) openIntercept(records audit.Sink) error {
 		return fmt.Errorf("intercept.ca: %w", err)
 	}
 	g.intercept, err = intercept.New(intercept.Options{
-		Registry: func(host string) (string, bool) {
-			registry, err := g.names.Canonical(host)
-			return registry, err == nil
-		},
+		Registry:  g.terminated,
+		Others:    g.served,
 		PlainHTTP: g.plainHTTP,
 		Serve: func(registry string, id auth.Identity) http.Handler {
 			return at(g.handler, proxy.Entry{Registry: registry, Only: true, Identity: &id})
@@ -43,6 +43,22 @@ func (g *gate) openIntercept(records audit.Sink) error {
 	return g.listen("intercept.listen", g.cfg.Intercept.Listen, newServer(g.intercept, g.logger))
 }
 
+// terminated tells which registry a host is that is never tunnelled, whatever the
+// list says: one that the configuration names, Docker Hub, and the canary's.
+func (g *gate) terminated(host string) (string, bool) {
+	if registry, listed := g.names.Listed(host); listed {
+		return registry, true
+	}
+	registry, served := g.served(host)
+	return registry, served && slices.Contains([]string{g.cfg.DefaultRegistry, "docker.io", "pullgate.invalid"}, registry)
+}
+
+// served tells which registry a host is that may be asked for.
+func (g *gate) served(host string) (string, bool) {
+	registry, err := g.names.Canonical(host)
+	return registry, err == nil
+}
+
 // plainHTTP tells whether a registry's own endpoint is plain HTTP.
 func (g *gate) plainHTTP(registry string) bool {
 	u, listed := g.cfg.Upstream(registry)
@@ -54,8 +70,11 @@ func (g *gate) plainHTTP(registry string) bool {
 func (g *gate) fronts() []string {
 	const most = 4
 	var hosts []string
+	if hub, served := g.served("docker.io"); served {
+		hosts = append(hosts, endpointHost(config.DefaultEndpoint(hub)))
+	}
 	for _, u := range g.cfg.Upstreams {
-		if h := endpointHost(u.Endpoint); h != "" && len(hosts) < most {
+		if h := endpointHost(u.Endpoint); h != "" && len(hosts) < most && !slices.Contains(hosts, h) {
 			hosts = append(hosts, h)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/pullgate/pullgate/proxy"
@@ -122,12 +123,16 @@ func (g *gate) closeListeners() {
 
 // shutdown ends all servers, within ctx for what is being sent.
 func (g *gate) shutdown(ctx context.Context) {
-	if g.intercept != nil {
-		defer g.intercept.Close()
-	}
+	var all sync.WaitGroup
 	for _, e := range g.endpoints {
-		if err := e.server.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
-			e.server.Close()
-		}
+		all.Go(func() {
+			if err := e.server.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
+				e.server.Close()
+			}
+		})
 	}
+	if g.intercept != nil {
+		_ = g.intercept.Shutdown(ctx) // what did not end in time was ended
+	}
+	all.Wait()
 }

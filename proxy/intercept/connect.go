@@ -27,11 +27,14 @@ func (h *Handler) connect(x *exchange) error {
 	if registry, served := h.opts.Registry(t.authority(httpsPort)); served {
 		return h.terminate(x, t, registry)
 	}
-	if !h.tunnels.lists(t) {
-		return refusef(http.StatusForbidden, t.String()+" is neither a registry that this gate serves nor in its tunnel list",
-			"its operator can list a registry under upstreams, a token server or content store under intercept.tunnel")
+	if h.tunnels.lists(t) {
+		return h.tunnel(x, t)
 	}
-	return h.tunnel(x, t)
+	if registry, served := h.opts.Others(t.authority(httpsPort)); served {
+		return h.terminate(x, t, registry)
+	}
+	return refusef(http.StatusForbidden, t.String()+" is neither a registry that this gate serves nor in its tunnel list",
+		"its operator can list a registry under upstreams, a token server or content store under intercept.tunnel")
 }
 
 // tunnel passes a connection through to a checked address.

@@ -55,6 +55,9 @@ type Options struct {
 	// Registry returns the policy's name of the registry at host[:port], and whether
 	// it is served. The port is left out when the scheme implies it.
 	Registry func(host string) (registry string, served bool)
+	// Others is Registry for hosts that may be tunnelled: it is asked about those that
+	// are not in Tunnel. nil: there are none.
+	Others func(host string) (registry string, served bool)
 	// PlainHTTP tells whether a served registry's own endpoint is plain HTTP, so that
 	// its clients may ask for it in the clear. nil: none is.
 	PlainHTTP func(registry string) bool
@@ -146,6 +149,9 @@ func (o *Options) setDefaults() {
 	orElse(&o.IdleTimeout, 5*time.Minute)
 	orElse(&o.seams.helloWait, 10*time.Second)
 	orElse(&o.seams.probeWait, 5*time.Second)
+	if o.Others == nil {
+		o.Others = func(string) (string, bool) { return "", false }
+	}
 	if o.PlainHTTP == nil {
 		o.PlainHTTP = func(string) bool { return false }
 	}

@@ -65,6 +65,26 @@ func TestOnlyListedPlacesAreReached(t *testing.T) {
 	}
 }
 
+func TestWhereEveryHostMayBeARegistryTheListStillTunnels(t *testing.T) {
+	var asked []string
+	w, o, target := cdn(t, store, func(_ *world, opts *Options) {
+		opts.Others = func(host string) (string, bool) {
+			asked = append(asked, host)
+			return host, true
+		}
+	})
+	if a := get(t, through(t, w.open(target), "cdn.example"), "cdn.example", "/blobs/1"); a.body != "blob /blobs/1" {
+		t.Errorf("through the tunnel: %+v", a)
+	}
+	if len(asked) != 0 {
+		t.Errorf("a tunnel is no registry, but was asked about: %q", asked)
+	}
+	_ = w.open("other.example:" + o.port()) // terminated: nothing is dialled
+	if len(asked) != 1 || asked[0] != "other.example:"+o.port() {
+		t.Errorf("not taken for a registry: %q", asked)
+	}
+}
+
 func TestAddressesThatAreNeverReached(t *testing.T) {
 	bad := map[string]string{"metadata.example": "169.254.169.254", "aws6.example": "fd00:ec2::254", "unspecified.example": "0.0.0.0",
 		"multicast.example": "224.0.0.1", "mapped.example": "::ffff:169.254.169.254", "nat64.example": "64:ff9b::a9fe:a9fe", "link.example": "fe80::1"}

@@ -11,8 +11,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
-	"go.podman.io/image/v5/pkg/sysregistriesv2"
-	"go.podman.io/image/v5/types"
+
+	"github.com/pullgate/pullgate/verify/registriesconf"
 )
 
 // Where podman, buildah, skopeo and CRI-O read registries.conf
@@ -46,7 +46,7 @@ type registriesFile struct {
 
 // merged are registry rules as the library merges them, and where each is.
 type merged struct {
-	conf   *sysregistriesv2.V2RegistriesConf
+	conf   *registriesconf.Conf
 	at     map[string]place // by prefix; the last one counts
 	search place
 	prior  map[string][]place
@@ -108,8 +108,8 @@ func (c *containers) merge(main string, dirs []string) (merged, bool) {
 	}
 	defer os.RemoveAll(tmp)
 	dropIns := filepath.Join(tmp, "drop-ins")
-	sys := &types.SystemContext{SystemRegistriesConfPath: filepath.Join(tmp, "main.conf"), SystemRegistriesConfDirPath: dropIns}
-	files := map[string]string{sys.SystemRegistriesConfPath: main} // on the node, by copy
+	copies := registriesconf.Files{Main: filepath.Join(tmp, "main.conf"), DropIns: dropIns}
+	files := map[string]string{copies.Main: main} // on the node, by copy
 	for _, dir := range dirs {
 		more, err := c.n.dropIns(dir, ".conf")
 		if err != nil {
@@ -136,8 +136,7 @@ func (c *containers) merge(main string, dirs []string) (merged, bool) {
 		}
 		m.attribute(files[to], b)
 	}
-	m.conf, err = sysregistriesv2.TryUpdatingCache(sys)
-	sysregistriesv2.InvalidateCache()
+	m.conf, err = registriesconf.Load(copies)
 	if err != nil {
 		c.broken(files, err)
 		return m, false
@@ -235,7 +234,7 @@ func (c *containers) registry(m merged, registry string) {
 }
 
 // rule judges one [[registry]].
-func (c *containers) rule(m merged, r sysregistriesv2.Registry, registry string) {
+func (c *containers) rule(m merged, r registriesconf.Registry, registry string) {
 	at := m.at[r.Prefix]
 	location := r.Location
 	if location == "" {
@@ -282,7 +281,7 @@ func overrides(m merged, prefix string) string {
 }
 
 // endpoint looks at how the gate is asked.
-func (c *containers) endpoint(at place, e sysregistriesv2.Endpoint) {
+func (c *containers) endpoint(at place, e registriesconf.Endpoint) {
 	host, _, _ := strings.Cut(e.Location, "/")
 	secure := !c.g.plain()
 	if e.Insecure && secure {
