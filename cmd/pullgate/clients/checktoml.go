@@ -57,8 +57,24 @@ type registriesFile struct {
 		Prefix   string `toml:"prefix"`
 		Location string `toml:"location"`
 		Blocked  bool   `toml:"blocked"`
+		Mirror   []struct {
+			Location string `toml:"location"`
+		} `toml:"mirror"`
 	} `toml:"registry"`
 	Search []string `toml:"unqualified-search-registries"`
+}
+
+// registriesFiles are the files that podman and its like read registries from.
+func (n node) registriesFiles() ([]string, error) {
+	names := []string{registriesMain}
+	for _, dir := range []string{registriesDir, "/usr/share/containers/registries.conf.d"} {
+		files, err := n.files(dir, ".conf")
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, files...)
+	}
+	return names, nil
 }
 
 // noLongerPrefix refuses what wins over our drop-in: a longer prefix anywhere, and
@@ -66,13 +82,9 @@ type registriesFile struct {
 func noLongerPrefix(registries []string) check {
 	return func(n node) []string {
 		var faults []string
-		names := []string{registriesMain}
-		for _, dir := range []string{registriesDir, "/usr/share/containers/registries.conf.d"} {
-			files, err := n.files(dir, ".conf")
-			if err != nil {
-				return []string{err.Error()}
-			}
-			names = append(names, files...)
+		names, err := n.registriesFiles()
+		if err != nil {
+			return []string{err.Error()}
 		}
 		for _, name := range names {
 			if name == registriesDropIn {

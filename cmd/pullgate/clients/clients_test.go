@@ -74,6 +74,7 @@ func variants(t testing.TB) map[string]clients.Plan {
 		"containerd-no-ca":    plan(t, clients.Containerd, withoutCA),
 		"containerd-port":     plan(t, clients.Containerd, at("https://gate.example:8443")),
 		"podman-http":         plan(t, clients.Podman, at("http://gate.example:5000"), withoutCA, registries("docker.io", "*.example.net")),
+		"podman-proxy":        plan(t, clients.Podman, mode(clients.ModeProxy)),
 		"cri-o-proxy":         plan(t, clients.CRIO, mode(clients.ModeProxy)),
 		"kubernetes-cri-o":    plan(t, clients.Kubernetes, crio),
 		"kubernetes-password": plan(t, clients.Kubernetes, locked),
@@ -138,6 +139,8 @@ func readAsItsClient(t *testing.T, f clients.File) {
 		if c.Version != 2 || c.Plugins["io.containerd.grpc.v1.cri"].Registry.ConfigPath != "/etc/containerd/certs.d" {
 			t.Errorf("found %+v", c)
 		}
+	case strings.HasPrefix(f.Path, "/etc/containers/containers.conf.d/"):
+		readEngine(t, f.Content)
 	case strings.HasSuffix(f.Path, "zzz-pullgate.conf"):
 		// read by the library in TestRegistriesLeadToTheGate
 	case strings.HasSuffix(f.Path, "service.d/pullgate.conf"):
@@ -205,6 +208,20 @@ func readUnit(t *testing.T, b []byte) {
 	want := []string{"[Service]", `Environment="HTTPS_PROXY=http://gate.example:3128"`, `Environment="HTTP_PROXY=http://gate.example:3128"`, `Environment="NO_PROXY=localhost,127.0.0.0/8,::1"`}
 	if !slices.Equal(settings, want) {
 		t.Errorf("found %q", settings)
+	}
+}
+
+func readEngine(t *testing.T, b []byte) {
+	var c struct {
+		Engine     struct{ Env []string }
+		Containers struct {
+			HTTPProxy *bool `toml:"http_proxy"`
+		}
+	}
+	strictTOML(t, b, &c)
+	want := []string{"HTTPS_PROXY=http://gate.example:3128", "HTTP_PROXY=http://gate.example:3128", "NO_PROXY=localhost,127.0.0.0/8,::1"}
+	if !slices.Equal(c.Engine.Env, want) || c.Containers.HTTPProxy == nil || *c.Containers.HTTPProxy {
+		t.Errorf("found %+v", c)
 	}
 }
 

@@ -19,6 +19,7 @@ func TestConflicts(t *testing.T) {
 	docker, dockerEnv := plan(t, clients.Docker), plan(t, clients.Docker, mode(clients.ModeEnvironment))
 	dockerHosts, containerd := plan(t, clients.DockerContainerd), plan(t, clients.Containerd)
 	podman, buildkit, k3s := plan(t, clients.Podman), plan(t, clients.BuildKit), plan(t, clients.K3s)
+	byProxy := plan(t, clients.Podman, mode(clients.ModeProxy))
 	blocking := plan(t, clients.Podman, registries("docker.io", "*.example.com"))
 	const (
 		daemon  = "/etc/docker/daemon.json"
@@ -28,6 +29,8 @@ func TestConflicts(t *testing.T) {
 		confD   = "/etc/containers/registries.conf.d/"
 		dropIns = "/etc/systemd/system/docker.service.d/"
 		rancher = "/etc/rancher/k3s/"
+		engine  = "/etc/containers/containers.conf"
+		zshell  = "/etc/environment"
 	)
 	tests := map[string]struct {
 		plan  clients.Plan
@@ -74,6 +77,17 @@ func TestConflicts(t *testing.T) {
 		"a hole in a blocked domain":    {blocking, map[string]string{conf: "[[registry]]\nlocation = \"a.example.com\"\n"}, "is longer"},
 		"short names elsewhere":         {podman, map[string]string{confD + "zzzz.conf": "unqualified-search-registries = [\"quay.io\"]\n"}, "unqualified-search-registries is read after"},
 		"registries.conf is no TOML":    {podman, map[string]string{conf: "[["}, conf + ": is not valid TOML"},
+		"podman's other variables":      {byProxy, map[string]string{engine: "[engine]\nenv = [\"A=b\"]\n"}, engine + ": env is set in [engine]"},
+		"podman's variables, later":     {byProxy, map[string]string{engine + ".d/zzzz.conf": "[engine]\nenv = []\n"}, engine + ".d/zzzz.conf: env is set"},
+		"a vendor's variables":          {byProxy, map[string]string{"/usr/share/containers/containers.conf": "[engine]\nenv = [\"NO_PROXY=docker.io\", {append = true}]\n"}, "env is set"},
+		"containers.conf is no TOML":    {byProxy, map[string]string{engine: "["}, engine + ": is not valid TOML"},
+		"a mirror on loopback":          {byProxy, map[string]string{conf: "[[registry]]\nlocation = \"docker.io\"\n[[registry.mirror]]\nlocation = \"localhost:5000/x\"\n"}, conf + `: the location "localhost:5000/x" is on loopback`},
+		"a registry on loopback":        {byProxy, map[string]string{confD + "a.conf": "[[registry]]\nprefix = \"docker.io\"\nlocation = \"127.1.2.3/x\"\n"}, "is on loopback"},
+		"a registry on IPv6 loopback":   {byProxy, map[string]string{confD + "a.conf": "[[registry]]\nprefix = \"docker.io\"\nlocation = \"[::1]:5000\"\n"}, "is on loopback"},
+		"by name, then by proxy":        {byProxy, map[string]string{confD + "zzz-pullgate.conf": "# written by pullgate client podman\n"}, "is of the plan without --mode proxy"},
+		"by proxy, then by name":        {podman, map[string]string{engine + ".d/zzz-pullgate.conf": "# written by pullgate client podman\n"}, "is of the plan with --mode proxy"},
+		"the shell's other proxy":       {byProxy, map[string]string{zshell: "https_proxy=http://me:hunter2@corp:8080\n"}, zshell + ": speaks of a proxy"},
+		"the shell's exceptions":        {byProxy, map[string]string{zshell: "NO_PROXY=localhost,127.0.0.0/8,::1,docker.io\n"}, zshell + ": speaks of a proxy"},
 		"mirrors of BuildKit":           {buildkit, map[string]string{"/etc/buildkit/buildkitd.toml": "[registry.\"docker.io\"]\n  mirrors = [\"127.0.0.1:5000\"]\n"}, `registry."docker.io" has mirrors`},
 		"registries.yaml":               {k3s, map[string]string{rancher + "registries.yaml": "mirrors: {}\n"}, rancher + "registries.yaml: has content"},
 		"the fallback is left on":       {k3s, map[string]string{rancher + "config.yaml": "disable-default-registry-endpoint: false\n"}, rancher + "config.yaml: disable-default-registry-endpoint is not true"},
@@ -129,6 +143,8 @@ func TestNoConflict(t *testing.T) {
 		"another registry":         {plan(t, clients.Podman), map[string]string{"/etc/containers/registries.conf.d/zzzz.conf": "[[registry]]\nlocation = \"docker.io.example\"\n"}},
 		"a blocked longer prefix":  {plan(t, clients.Podman), map[string]string{"/etc/containers/registries.conf": "[[registry]]\nlocation = \"docker.io/evil\"\nblocked = true\n"}},
 		"a directory inside links": {plan(t, clients.Podman), map[string]string{"/etc/containers": "-> ../usr/etc-containers", "/usr/etc-containers": "/"}},
+		"the shell's proxy agrees": {plan(t, clients.Podman, mode(clients.ModeProxy)), map[string]string{"/etc/environment": "PATH=/bin\nHTTPS_PROXY=\"http://gate.example:3128\"\nNO_PROXY=localhost,127.0.0.0/8,::1\n"}},
+		"podman has settings":      {plan(t, clients.Podman, mode(clients.ModeProxy)), map[string]string{"/etc/containers/containers.conf": "[engine]\nevents_logger = \"file\"\n[containers]\nenv = [\"A=b\"]\n", "/etc/containers/registries.conf": "[[registry]]\nlocation = \"127.example.com\"\n"}},
 		"k3s agrees":               {plan(t, clients.K3s), map[string]string{"/etc/rancher/k3s/config.yaml": "disable-default-registry-endpoint: true\nprivate-registry: /etc/rancher/k3s/registries.yaml\n"}},
 	}
 	for name, tt := range tests {

@@ -46,7 +46,7 @@ func registriesConf(c checked) (Plan, error) {
 			"podman load, skopeo copy from files. Closed by: who may run them.")
 	}
 	p.bypass(bypassEgress, bypassCached)
-	p.check(noLongerPrefix(c.Registries))
+	p.check(noLongerPrefix(c.Registries), notBesides(containersDropIn, "with --mode proxy"))
 	return p, nil
 }
 

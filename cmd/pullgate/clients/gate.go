@@ -293,7 +293,7 @@ func (c checked) needProxy() error {
 
 func (c checked) needNames(client string) error {
 	if w := c.wildcards(); len(w) > 0 {
-		return fmt.Errorf("registry: %s cannot be given for %s, which is told registries one by one; only podman and cri-o block *.domain", w[0], client)
+		return fmt.Errorf("registry: %s cannot be given for %s, which is told registries one by one; only podman and cri-o without --mode proxy block *.domain", w[0], client)
 	}
 	return nil
 }

@@ -65,6 +65,8 @@ func TestGatesThatAreRefused(t *testing.T) {
 		"wildcard inside":         {clients.Podman, registries("a.*.example.com"), "expected the name of a registry"},
 		"too many registries":     {clients.Podman, registries(strings.Split(strings.Repeat("quay.io,", 1001), ",")...), "at most 1000"},
 		"BuildKit's mirrors":      {clients.BuildKit, mode(clients.ModeName), "no closed configuration of mode name"},
+		"domains by proxy":        {clients.Podman, func(g *clients.Gate) { g.Mode, g.Registries = clients.ModeProxy, []string{"*.example.com"} }, "*.domain cannot be given with --mode proxy"},
+		"podman without a proxy":  {clients.Podman, func(g *clients.Gate) { g.Mode, g.Proxy = clients.ModeProxy, "" }, "proxy: is missing"},
 		"k3s by proxy":            {clients.K3s, mode(clients.ModeProxy), "no closed configuration of mode proxy"},
 		"unknown mode":            {clients.Docker, mode("mirror"), `expected auto, proxy, environment or name`},
 		"unknown runtime":         {clients.Kubernetes, set(func(g *clients.Gate) { g.Runtime = "rkt" }), "expected containerd or cri-o"},

@@ -98,7 +98,7 @@ func For(client string, g Gate) (Plan, error) {
 		Docker:           {ModeAuto: dockerProxy, ModeProxy: dockerProxy, ModeEnvironment: dockerEnvironment, ModeName: dockerName},
 		DockerContainerd: {ModeAuto: dockerHosts, ModeName: dockerHosts, ModeProxy: dockerProxy, ModeEnvironment: dockerEnvironment},
 		Containerd:       {ModeAuto: containerdHosts, ModeName: containerdHosts, ModeProxy: containerdProxy},
-		Podman:           {ModeAuto: registriesConf, ModeName: registriesConf},
+		Podman:           {ModeAuto: registriesConf, ModeName: registriesConf, ModeProxy: containersProxy},
 		CRIO:             {ModeAuto: registriesConf, ModeName: registriesConf, ModeProxy: crioProxy},
 		BuildKit:         {ModeAuto: buildkitProxy, ModeProxy: buildkitProxy},
 		K3s:              {ModeAuto: k3sRegistries, ModeName: k3sRegistries},
