@@ -123,6 +123,7 @@ func TestCredentialsOnTheCommandLine(t *testing.T) {
 // A changed password counts within seconds; a file with a fault leaves the one
 // before it in force, and the log says so.
 func TestPasswordsChangeWhileServing(t *testing.T) {
+	t.Parallel()
 	reg, _ := newAccessRegistry(t)
 	passwords := harness.NewHtpasswd(t, accessUsers)
 	g := startAccessGate(t, reg, fmt.Sprintf("auth: {htpasswd: %q, token: {enabled: true}}", passwords.Path))

@@ -85,6 +85,7 @@ func read(t *testing.T, path string) []byte {
 // New connections are shown new certificates within seconds, open ones go on, and
 // files that cannot be used leave the certificates before them in force.
 func TestCertificatesChangeWhileServing(t *testing.T) {
+	t.Parallel()
 	reg, _ := newAccessRegistry(t)
 	g, pki := startTLSGate(t, reg, "")
 	next := harness.NewPKI(t)
@@ -139,6 +140,7 @@ func TestCertificatesChangeWhileServing(t *testing.T) {
 // When the authority of clients changes, certificates of the old one end, for
 // clients that resume sessions, too.
 func TestClientAuthorityChangesWhileServing(t *testing.T) {
+	t.Parallel()
 	reg, _ := newAccessRegistry(t)
 	was, is := harness.NewAuthority(t, "old"), harness.NewAuthority(t, "new")
 	pki := harness.NewPKI(t)
