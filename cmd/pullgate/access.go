@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/pullgate/pullgate/config"
 	"github.com/pullgate/pullgate/proxy"
@@ -33,6 +34,11 @@ func newAccess(cfg *config.Config, names proxy.Names, logger *slog.Logger) (*aut
 		o.Rules = append(o.Rules, auth.Rule{Users: r.Users, Certificates: r.Certificates, Networks: networks, Scopes: r.Scopes})
 	}
 	o.Certificates = cfg.TLS.ClientCA != ""
+	if cfg.Auth.Token.Enabled && cfg.Auth.Token.Key == "" {
+		if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+			return nil, fmt.Errorf("state_dir: %w", err)
+		}
+	}
 	a, err := auth.New(o)
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
