@@ -133,6 +133,15 @@ func (m *Machine) Resolve(t testing.TB, addr netip.Addr, names ...string) {
 	m.writeHosts(t)
 }
 
+// Unresolve makes names unknown on this machine.
+func (m *Machine) Unresolve(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		delete(m.hosts, name)
+	}
+	m.writeHosts(t)
+}
+
 func (m *Machine) writeHosts(t testing.TB) {
 	t.Helper()
 	text := "127.0.0.1 localhost\n"

@@ -1,8 +1,14 @@
 package harness
 
 import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -53,6 +59,32 @@ func (d *NodeDocker) cli(n *Node, args ...string) []string {
 func (d *NodeDocker) Pull(t testing.TB, n *Node, image string) Result {
 	t.Helper()
 	return n.Run(t, d.cli(n, "pull", image)...)
+}
+
+// PullByAPI pulls as programs do that talk to dockerd themselves. docker pull does
+// not do for every name: it sends docker.io/pullgate.invalid/… without docker.io,
+// which dockerd takes for a registry pullgate.invalid.
+func (d *NodeDocker) PullByAPI(t testing.TB, n *Node, image string) Result {
+	t.Helper()
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(d.host(n), "unix://"))
+	}}
+	defer tr.CloseIdleConnections()
+	client := &http.Client{Transport: tr, Timeout: commandTimeout}
+	resp, err := client.Post("http://docker/images/create?fromImage="+url.QueryEscape(image), "", nil)
+	if err != nil {
+		t.Fatalf("pull %s: %v", image, err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("pull %s: %v", image, err)
+	}
+	r := Result{Args: []string{"POST", "/images/create", image}, Output: string(b)}
+	if resp.StatusCode != http.StatusOK || strings.Contains(r.Output, `"error":`) { // errors come in the stream
+		r.ExitCode = 1
+	}
+	return r
 }
 
 var versionNumber = regexp.MustCompile(`\d+\.\d+`)

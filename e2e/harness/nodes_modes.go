@@ -70,15 +70,15 @@ func Modes() []Mode {
 	return modes
 }
 
-// unreachable is a mode in which clients fall back, on a node that reaches
-// nothing but the gate.
+// unreachable is a mode in which clients fall back, on a node that knows no
+// address but the gate's.
 func (m Mode) unreachable() Mode {
 	configure := m.Configure
 	m.Name += "; node reaches only the gate"
 	m.Closed, m.Fallback = true, false
 	m.Configure = func(t testing.TB, n *Node) {
 		configure(t, n)
-		n.Resolve(t, n.World.Net.Addr(t), hubNames...) // where nobody listens
+		n.Unresolve(t, hubNames...)
 	}
 	return m
 }
