@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,7 +43,13 @@ type recorder struct {
 
 func (r *recorder) Helper() {}
 func (r *recorder) Errorf(format string, args ...any) {
-	r.errors = append(r.errors, format)
+	r.errors = append(r.errors, fmt.Sprintf(format, args...))
+}
+
+// Fatalf ends what was asked to fail by a panic, which the test has to catch.
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.Errorf(format, args...)
+	panic(r)
 }
 
 // The rows of clients that ran are replaced and held; those of others stay.
