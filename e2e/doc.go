@@ -7,6 +7,10 @@
 //
 //	CGO_ENABLED=0 go test -tags e2e,containers_image_openpgp ./e2e/...
 //
+// TestModes holds the table of docs/clients.md, and writes it when told so:
+//
+//	go test -tags e2e,containers_image_openpgp -run TestModes ./e2e/ -update
+//
 // A program that is missing skips its tests, and fails them when CI=true.
 // PULLGATE_BIN and PULLGATE_DEMO_BIN name binaries to test instead of fresh
 // builds.

@@ -22,6 +22,13 @@
 // from a client's failure alone: clients also fail for other reasons. [Gate.Mark]
 // and [Gate.Since] confine the reading to what happened in between.
 //
+// Whether a client can step around the gate is shown in a World: a network
+// namespace in which a Hub plays Docker Hub and counts what reaches it, by who
+// asks. Each client is on a node of its own there:
+//
+//	w := harness.NewWorld(t, nil)
+//	row := w.RunMode(t, harness.Modes()[0], &harness.NodeDocker{}, "")
+//
 // Everything listens on loopback and lives in temporary directories. Processes
 // are ended by the process ID that was started, and they end with the test
 // program. A program that is missing skips the test, or fails it when the
