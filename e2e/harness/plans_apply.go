@@ -179,3 +179,19 @@ func (n *Planned) program(t testing.TB) string {
 	}
 	return to
 }
+
+// Misconfigure makes the node what one of [Modes] says instead of a plan, with the
+// gate trusted by the whole system, and starts the client.
+func (n *Planned) Misconfigure(t testing.TB, mode string) {
+	t.Helper()
+	for _, m := range Modes() {
+		if m.Name == mode && m.For(n.Client.Kind()) {
+			writeFile(t, filepath.Join(n.root(), localAuthorities, "gate.crt"), n.World.GateCA.Certificate)
+			n.follow(t, PlanStep{Run: "update-ca-certificates"})
+			m.Configure(t, n.Node)
+			n.startWith(t, nil)
+			return
+		}
+	}
+	t.Fatalf("there is no mode %q for %s", mode, n.Client.Kind())
+}

@@ -66,9 +66,15 @@ type DoctorReport struct {
 // DoctorClient is a client in a [DoctorReport].
 type DoctorClient struct {
 	Client, Version, Store, Result string
-	Findings                       []struct{ Severity, File, Problem, Consequence string }
-	Proofs                         []struct{ Reference, Registry, Command, Output, Verdict, Reason string }
+	Findings                       []DoctorFinding
+	Proofs                         []DoctorProof
 }
+
+// DoctorFinding is what the doctor read, and DoctorProof what it tried.
+type (
+	DoctorFinding struct{ Severity, File, Problem, Consequence string }
+	DoctorProof   struct{ Reference, Registry, Command, Output, Verdict, Reason string }
+)
 
 // Of is the part about one client.
 func (r DoctorReport) Of(t testing.TB, client string) DoctorClient {
