@@ -80,6 +80,12 @@ func (d *Docker) PullAs(t testing.TB, a *Account, image string) Result {
 	return d.DockerAs(t, a, "pull", image)
 }
 
+// Buildah runs buildah on this storage.
+func (b *Buildah) Buildah(t testing.TB, args ...string) Result {
+	t.Helper()
+	return b.run(t, append(b.storage(), args...)...)
+}
+
 // Login implements Person with the client's login, over HTTP where there is no
 // HTTPS.
 func (c *containersClient) Login(t testing.TB, a *Account, registry, user, password string) Result {

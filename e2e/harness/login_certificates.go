@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -77,4 +78,10 @@ func HTTPS(t testing.TB, c *tls.Config, http2 bool) *http.Client {
 	tr.Protocols.SetHTTP2(http2)
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: commandTimeout}
+}
+
+// Has tells whether there is a file.
+func Has(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -42,4 +43,19 @@ func (w *World) StartBeside(t testing.TB, c GateConfig, clientCA string, nodes [
 		return resp.StatusCode == http.StatusOK
 	})
 	return g
+}
+
+// Metrics is what a gate of the world says at /metrics.
+func (w *World) Metrics(t testing.TB, g *Gate) string {
+	t.Helper()
+	resp, err := w.Net.HTTP(t).Get(g.AdminURL + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
