@@ -17,7 +17,9 @@ var Releases = []string{"forky", "trixie"}
 
 // Chroot returns a directory with the file system of a newer Debian release and
 // its clients, as a root for [World.NewNode] and [Namespace.NewMachine]. It is an
-// overlay: what is written there is written for one test, and gone with it.
+// overlay: what is written there is written for one test, and gone with it. The
+// Makefile runs the tests with mounts of their own, so that none is left behind
+// when the test program is killed.
 //
 // A test that asks for a release that was not made fails: newer clients are
 // either tried or not, and nothing else shows what they do.

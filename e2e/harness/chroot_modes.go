@@ -22,7 +22,7 @@ func ModesOf(t testing.TB, kind ClientKind, version string) []Mode {
 	for _, m := range modes {
 		if m.For(settingsOf(kind)) || kind == BuildKitKind && m.Image != nil { // a name is a name to it as well
 			if m.Knows(t, version) {
-				out = append(out, m.of(kind, version)...)
+				out = append(out, m.of(t, kind, version)...)
 			}
 		}
 	}
@@ -42,12 +42,14 @@ func settingsOf(kind ClientKind) ClientKind {
 }
 
 // of is the mode as a version of a client has it.
-func (m Mode) of(kind ClientKind, version string) []Mode {
+func (m Mode) of(t testing.TB, kind ClientKind, version string) []Mode {
+	t.Helper()
+	readsHosts := Mode{Since: 28}.Knows(t, version)
 	switch {
 	case m.Name == modeServerOnly && !strings.HasPrefix(version, "1."):
 		m.Closed = true // containerd 1 does not read such a file
-	case strings.HasPrefix(m.Name, storeHosts) && strings.HasPrefix(version, "26."):
-		m.Closed, m.Example, m.Every = false, false, false // nor docker 26 any hosts.toml
+	case settingsOf(kind) == DockerContainerd && !readsHosts && (strings.HasPrefix(m.Name, storeHosts) || m.Name == modeStorePlan):
+		m.Closed, m.Example, m.Every = false, false, false // nor do older dockers read any hosts.toml
 	case m.Name == modeMirrorListener && kind == DockerBuild:
 		// What stops the fallback of docker pull does not stop that of BuildKit.
 		m.Closed, m.Fallback = false, true
@@ -59,6 +61,7 @@ func (m Mode) of(kind ClientKind, version string) []Mode {
 // Names of modes that are not the same for all versions and clients.
 const (
 	modeServerOnly     = "hosts.toml: server gate, no [host]"
+	modeStorePlan      = "pullgate client docker-containerd"
 	modeMirrorListener = "registry-mirrors, a listener with mirror: true"
 	storeHosts         = "certs.d/" // how the names of dockerStoreModes begin
 )
