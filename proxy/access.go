@@ -52,8 +52,7 @@ func (h *Handler) serveToken(w http.ResponseWriter, r *http.Request) {
 	answer := &watchedAnswer{ResponseWriter: w, status: http.StatusOK}
 	h.opts.Access.ServeToken(answer, r)
 	x.status = answer.status
-	tried := r.Method == http.MethodPost || r.Header.Get("Authorization") != ""
-	if x.status < http.StatusBadRequest || !tried {
+	if tried := r.Method == http.MethodPost || x.tries(); x.status < http.StatusBadRequest || !tried {
 		return
 	}
 	x.decided = true
@@ -121,7 +120,7 @@ func (h *Handler) enter(x *exchange, ref reference.Named, blob bool) error {
 	if reference.IsNameOnly(ref) {
 		return nil // a list of tags is fetched with these credentials each time
 	}
-	return h.opts.Upstream.Authorize(x.r.Context(), ref, blob)
+	return fromRegistry(h.opts.Upstream.Authorize(x.r.Context(), ref, blob), x.tries())
 }
 
 // identify finds out who sent the request.
@@ -137,11 +136,14 @@ func (h *Handler) identify(x *exchange, registry string) error {
 	}
 	id, err := h.opts.Access.Identify(x.r, place)
 	if err != nil {
-		return fromAuth(err, x.r.Header.Get("Authorization") != "")
+		return fromAuth(err, x.tries())
 	}
 	x.identity = id
 	return nil
 }
+
+// tries tells whether the client shows credentials with its request.
+func (x *exchange) tries() bool { return x.r.Header.Get("Authorization") != "" }
 
 // lend lets the upstream see the client's own credentials, and keeps apart what is
 // fetched with them from what others wait for.
@@ -187,7 +189,7 @@ func (h *Handler) getPing(x *exchange) error {
 	if !x.entry.Mirror && h.opts.Upstream.ClientCredentials(registry) {
 		x.lend()
 		if err := h.opts.Upstream.Ping(x.r.Context(), registry); err != nil {
-			return err
+			return fromRegistry(err, x.tries())
 		}
 	}
 	return x.writeJSON(http.StatusOK, []byte("{}"))
@@ -228,6 +230,25 @@ func fromAuth(err error, tried bool) error {
 	}
 	if e.Status != http.StatusUnauthorized || tried {
 		out.decision, out.reasons = decisionDenied, []string{e.Message}
+	}
+	return out
+}
+
+// fromRegistry turns a registry's refusal of the client's own credentials into an
+// answer, which is recorded like one of the gate's own.
+func fromRegistry(err error, tried bool) error {
+	var e *upstream.Error
+	if !errors.As(err, &e) || e.Kind != upstream.Unauthorized && e.Kind != upstream.Forbidden {
+		return err
+	}
+	out := fromUpstream(e, err)
+	says := " asks for a login: "
+	if tried {
+		says = " refuses the client's credentials: "
+	}
+	out.message = e.Registry + says + err.Error()
+	if tried || out.status != http.StatusUnauthorized {
+		out.decision, out.reasons = decisionDenied, []string{out.message}
 	}
 	return out
 }

@@ -224,6 +224,12 @@ func TestNobodyGetsWhatAnothersCredentialsFetched(t *testing.T) {
 				if tt.status == 401 && got.Header.Get("WWW-Authenticate") != `Basic realm="upstream"` {
 					t.Errorf("%s: the registry's challenge is missing: %s", name, got)
 				}
+				if name != "bob" {
+					continue
+				}
+				if rec := w.recordOf(got); rec.Decision != "denied" || rec.Status != 401 || len(rec.Reasons) == 0 {
+					t.Errorf("what the registry refused is not recorded: %+v", rec)
+				}
 			}
 		}
 	}
