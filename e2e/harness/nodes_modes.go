@@ -74,7 +74,7 @@ func Modes() []Mode {
 // address but the gate's.
 func (m Mode) unreachable() Mode {
 	configure := m.Configure
-	m.Name += "; node reaches only the gate"
+	m.Name += "; no name but the gate's resolves"
 	m.Closed, m.Fallback = true, false
 	m.Configure = func(t testing.TB, n *Node) {
 		configure(t, n)
