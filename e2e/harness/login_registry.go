@@ -139,3 +139,26 @@ func (p *PrivateRegistry) giveToken(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]any{"token": token, "access_token": token, "expires_in": 300}) // the client may be gone
 }
+
+// Token is one of the registry's token server for pulling from a repository, for a
+// user with the right password, or for nobody.
+func (p *PrivateRegistry) Token(t testing.TB, user, repository string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.Tokens.URL+"/token?scope=repository:"+repository+":pull", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if user != "" {
+		req.SetBasicAuth(user, privateUsers[user])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct{ Token string }
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || answer.Token == "" {
+		t.Fatalf("token for %q: %s: %v", user, resp.Status, err)
+	}
+	return answer.Token
+}
