@@ -28,6 +28,9 @@ type planned struct {
 func (p planned) run(t *testing.T, w *harness.World, root string) {
 	n := w.NewPlanned(t, p.name, root, p.client)
 	done := n.ApplyPlan(t, p.plan, p.args...)
+	if len(done.Left) > 0 {
+		t.Errorf("left to people on a new node: %+v", done.Left)
+	}
 	for line, output := range done.Outputs {
 		for part, want := range p.says {
 			if strings.Contains(line, part) && !strings.Contains(output, want) {

@@ -53,3 +53,11 @@ func TestNewerPlans(t *testing.T) {
 		}
 	}
 }
+
+// The same beside a config.toml of containerd 2, and of the layout before it.
+func TestNewerPlansBesideContainerdConfig(t *testing.T) {
+	w := harness.NewWorld(t, nil)
+	for _, layout := range []int{2, 3} {
+		besideContainerdConfig(t, w, layout, harness.Chroot(t, "forky"))
+	}
+}

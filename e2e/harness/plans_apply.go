@@ -29,6 +29,7 @@ func (w *World) NewPlanned(t testing.TB, name, root string, client NodeClient) *
 // Applied is what came of a plan's commands.
 type Applied struct {
 	Plan    Plan
+	Left    []PlanStep        // to people, and done for them
 	Outputs map[string]string // by command line
 }
 
@@ -43,8 +44,10 @@ func (n *Planned) ApplyPlan(t testing.TB, client string, args ...string) Applied
 	if !starts && !n.started { // what is written is read at each pull, as the plan says
 		n.startWith(t, nil)
 	}
-	n.World.WritePlan(t, plan, n.root(), flags...)
-	done := Applied{Plan: plan, Outputs: map[string]string{}}
+	done := Applied{Plan: plan, Outputs: map[string]string{}, Left: n.World.WritePlan(t, plan, n.root(), flags...)}
+	for _, s := range done.Left {
+		n.addLeft(t, s)
+	}
 	for _, s := range plan.Commands {
 		done.Outputs[s.Run] = n.follow(t, s)
 	}
@@ -53,6 +56,18 @@ func (n *Planned) ApplyPlan(t testing.TB, client string, args ...string) Applied
 
 // root is the directory that stands for the node's / as far as it is its own.
 func (n *Planned) root() string { return filepath.Dir(n.etc) }
+
+// addLeft adds the lines that a step shows, after its first one, to the file that
+// it begins with.
+func (n *Planned) addLeft(t testing.TB, s PlanStep) {
+	t.Helper()
+	path, _, named := strings.Cut(s.Why, ": ")
+	_, lines, shown := strings.Cut(s.Why, "\n")
+	if !named || !shown {
+		t.Fatalf("what is left names no file or shows no lines: %s", s.Why)
+	}
+	n.WriteFile(t, path, append(readFile(t, n.Path(t, path)), lines+"\n"...))
+}
 
 // follow does what a step of a plan says. There is no systemd on a node: its part
 // is done here.
