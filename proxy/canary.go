@@ -23,6 +23,22 @@ func isCanary(registry, name string) bool {
 		name == canaryPath && bareHost(registry) == canaryRegistry
 }
 
+// canaryRegistryOf is the registry that the canary is asked for in: what the way in
+// says, else the first element of the name, else the default.
+func (n Names) canaryRegistryOf(place, name string) string {
+	if place != "" {
+		return place
+	}
+	first, _, _ := strings.Cut(name, "/")
+	switch {
+	case name == canaryName:
+		return n.Default
+	case n.byElement(first) != "":
+		return n.byElement(first)
+	}
+	return first
+}
+
 // refuseCanary answers for the canary and notes it for the record, apart from
 // pulls of images.
 func (x *exchange) refuseCanary(registry string) error {

@@ -154,21 +154,22 @@ func TestALoopEnds(t *testing.T) {
 func TestTheCanaryIsNeverHandedOut(t *testing.T) {
 	const accept = "insecureAcceptAnything"
 	ways := map[string]struct {
-		entry proxy.Entry
-		host  string
-		path  string
+		entry    proxy.Entry
+		host     string
+		path     string
+		registry string // recorded; docker.io when empty
 	}{
 		"default registry":          {path: "/v2/pullgate.invalid/canary/unsigned"},
 		"docker.io":                 {path: "/v2/docker.io/pullgate.invalid/canary/unsigned"},
-		"configured prefix":         {path: "/v2/corp/pullgate.invalid/canary/unsigned"},
-		"registry that is not ours": {path: "/v2/quay.io/pullgate.invalid/canary/unsigned"},
+		"configured prefix":         {path: "/v2/corp/pullgate.invalid/canary/unsigned", registry: registryName},
+		"registry that is not ours": {path: "/v2/quay.io/pullgate.invalid/canary/unsigned", registry: "quay.io"},
 		"ns":                        {path: "/v2/pullgate.invalid/canary/unsigned?ns=docker.io"},
-		"ns of its own":             {path: "/v2/canary/unsigned?ns=pullgate.invalid"},
-		"ns of its own with a port": {path: "/v2/canary/unsigned?ns=pullgate.invalid:443"},
-		"Host":                      {host: "corp.gate.example", path: "/v2/pullgate.invalid/canary/unsigned"},
+		"ns of its own":             {path: "/v2/canary/unsigned?ns=pullgate.invalid", registry: "pullgate.invalid"},
+		"ns of its own with a port": {path: "/v2/canary/unsigned?ns=pullgate.invalid:443", registry: "pullgate.invalid:443"},
+		"Host":                      {host: "corp.gate.example", path: "/v2/pullgate.invalid/canary/unsigned", registry: registryName},
 		"DNS override":              {host: "registry-1.docker.io", path: "/v2/pullgate.invalid/canary/unsigned"},
 		"intercepted registry":      {entry: proxy.Entry{Registry: "docker.io", Only: true}, path: "/v2/pullgate.invalid/canary/unsigned"},
-		"intercepted, its own":      {entry: proxy.Entry{Registry: "pullgate.invalid", Only: true}, path: "/v2/canary/unsigned"},
+		"intercepted, its own":      {entry: proxy.Entry{Registry: "pullgate.invalid", Only: true}, path: "/v2/canary/unsigned", registry: "pullgate.invalid"},
 		"mirror":                    {entry: proxy.Entry{Registry: "docker.io", Mirror: true}, path: "/v2/pullgate.invalid/canary/unsigned"},
 	}
 	for name, tt := range ways {
@@ -179,6 +180,9 @@ func TestTheCanaryIsNeverHandedOut(t *testing.T) {
 				s.reportOnly = []string{"default", "docker.io", "pullgate.invalid"}
 			})
 			canary := imageOf("canary")
+			if tt.registry == "" {
+				tt.registry = "docker.io"
+			}
 			for _, r := range []*hostile{w.registry, w.hub} {
 				r.push("pullgate.invalid/canary/unsigned", canary, "n0nce")
 			}
@@ -187,7 +191,7 @@ func TestTheCanaryIsNeverHandedOut(t *testing.T) {
 				for _, method := range []string{"GET", "HEAD"} {
 					got := w.do(method, path+what+"?"+query, host(tt.host))
 					rec := w.recordOf(got)
-					if got.StatusCode != 403 || rec.Kind != audit.KindCanary || rec.Decision != "denied" || !strings.Contains(got.phrase(), "pullgate canary") {
+					if got.StatusCode != 403 || rec.Kind != audit.KindCanary || rec.Registry != tt.registry || rec.Decision != "denied" || !strings.Contains(got.phrase(), "pullgate canary") {
 						t.Errorf("%s %s: expected the canary's refusal, got %s, recorded as %+v", method, what, got, rec)
 					}
 					if strings.HasSuffix(what, "/n0nce") && !strings.Contains(got.phrase(), "pullgate canary n0nce") {

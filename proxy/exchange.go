@@ -142,7 +142,7 @@ func (x *exchange) repository(names Names) (reference.Named, error) {
 		x.place = ns
 	}
 	if isCanary(x.place, x.target.name) {
-		return nil, x.refuseCanary(x.place)
+		return nil, x.refuseCanary(names.canaryRegistryOf(x.place, x.target.name))
 	}
 	repo, err := names.repository(x.target.name, query, x.place)
 	if err != nil {
