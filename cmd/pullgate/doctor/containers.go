@@ -54,9 +54,11 @@ type merged struct {
 
 func (c *containers) inspect() {
 	const env = "/etc/environment"
+	shell := map[string]setting{}
 	if b, ok := c.file(env); ok {
-		c.proxies = envProxies(env, b)
+		shell = envFile(env, b)
 	}
+	c.proxies = withShell(c.engineEnvironment(""), shell)
 	if c.client == "cri-o" {
 		c.proxies = c.unit("crio", "cri-o").proxies("")
 	}
@@ -71,10 +73,16 @@ func (c *containers) inspect() {
 	if c.client == "cri-o" {
 		return // it has no home
 	}
+	everyone := c.proxies
+	defer func() { c.proxies = everyone }()
 	for _, h := range c.homes {
 		own, dir := path.Join(h.dir, userRegistriesConf), path.Join(h.dir, userRegistriesDir)
-		if !c.n.has(own, dir) {
+		engine := c.engineEnvironment(h.dir)
+		if !c.n.has(own, dir) && engine == nil {
 			continue
+		}
+		if c.proxies = everyone; engine != nil {
+			c.proxies = withShell(engine, shell)
 		}
 		theirs := main
 		if c.n.has(own) {
@@ -209,7 +217,7 @@ func (c *containers) registry(m merged, registry string) {
 		return
 	}
 	if c.byProxy(c.proxies, registry) {
-		c.proxiedTrust(registry)
+		c.proxiedTrust(registry, "/etc/containers/certs.d", "/etc/docker/certs.d")
 		return
 	}
 	covered := false
@@ -319,7 +327,7 @@ func (c *containers) search(m merged) {
 // shell notes what in this process's environment makes the proof one of this shell,
 // and not of the node.
 func (c *containers) shell() {
-	for _, name := range []string{"CONTAINERS_REGISTRIES_CONF", "REGISTRIES_CONFIG_PATH", "CONTAINERS_REGISTRIES_CONF_OVERRIDE"} {
+	for _, name := range []string{"CONTAINERS_REGISTRIES_CONF", "REGISTRIES_CONFIG_PATH", "CONTAINERS_REGISTRIES_CONF_OVERRIDE", "CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE"} {
 		if os.Getenv(name) != "" {
 			c.add(Finding{
 				Severity: SeverityWarning, unsure: true,

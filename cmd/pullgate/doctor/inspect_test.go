@@ -25,7 +25,11 @@ func plant(t *testing.T, files map[string]string) string {
 		case link:
 			err = os.Symlink(target, p)
 		default:
-			err = os.WriteFile(p, []byte(content), 0o644)
+			mode := os.FileMode(0o644)
+			if strings.HasPrefix(name, "usr/bin/") {
+				mode = 0o755
+			}
+			err = os.WriteFile(p, []byte(content), mode)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -80,6 +84,7 @@ const (
 	cdConf  = "etc/containerd/config.toml"
 	cdHosts = "etc/containerd/certs.d/docker.io/hosts.toml"
 	dkHosts = "etc/docker/certs.d/_default/hosts.toml"
+	ccConf  = "etc/containers/containers.conf"
 	drop    = "etc/systemd/system/docker.service.d/proxy.conf"
 	dockerd = "etc/docker/daemon.json"
 	regs    = "etc/containers/registries.conf"
@@ -113,6 +118,11 @@ func TestCorrectNodesHaveNoFindings(t *testing.T) {
 		{"podman, blocked with the gate as mirror", "podman", files{regs: goodRule}},
 		{"podman, a rewrite", "podman", files{regs: rewrite}},
 		{"podman, in a drop-in, and searched", "podman", files{regs: "unqualified-search-registries = ['docker.io']\n", regsD + "gate.conf": rewrite}},
+		{"podman by the proxy of containers.conf", "podman", files{regs: "", ccConf: "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\"]\n"}},
+		{"buildah, the last containers.conf", "buildah", files{regs: "", "usr/bin/buildah": "x", ccConf: "[engine]\nenv = [\"A=b\"]\n", "etc/containers/containers.conf.d/z.conf": "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\"]\n"}},
+		{"a containers.conf that adds", "podman", files{regs: "", ccConf: "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\"]\n", "etc/containers/containers.conf.d/z.conf": "[engine]\nenv = [\"A=b\", {append = true}]\n"}},
+		{"a lower case variable of everybody's shell", "podman", files{regs: "", ccConf: "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\"]\n", "etc/environment": "https_proxy=http://other.example\n"}},
+		{"a user's containers.conf without variables", "podman", files{regs: "", ccConf: "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\"]\n", "root/.config/containers/containers.conf": "[containers]\nlog_driver = \"k8s-file\"\n"}},
 		{"podman by the gate's proxy", "podman", files{regs: "", "etc/environment": "https_proxy=http://gate.example:3128\n"}},
 		{"cri-o", "cri-o", files{"etc/crio/": "", regs: goodRule}},
 		{"k3s", "k3s", files{k3sRegs: mirrorsOf, k3sConf: "disable-default-registry-endpoint: true\n"}},
@@ -148,6 +158,12 @@ func TestBrokenNodesAreFound(t *testing.T) {
 		{"another mirror", "docker", files{dockerd: `{"registry-mirrors": ["https://mirror.example"]}`}, "open", "/" + dockerd, 1, "mirror.example, which is not the gate"},
 		{"a mirror on the command line", "docker", files{"lib/systemd/system/docker.service": "[Service]\nExecStart=/usr/bin/dockerd --registry-mirror=https://mirror.example\n"}, "open", "/etc/docker/daemon.json", 0, "mirror.example"},
 		{"another file of configuration", "docker", files{dockerd: proxied, "opt/d.json": "{}", "lib/systemd/system/docker.service": "[Service]\nExecStart=/usr/bin/dockerd --config-file /opt/d.json\n"}, "open", "", 0, "nothing here points docker"},
+		{"skopeo, which reads no containers.conf", "skopeo", files{regs: "", "usr/bin/skopeo": "x", ccConf: "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\"]\n"}, "open", "", 0, "nothing here points skopeo"},
+		{"a later containers.conf", "podman", files{regs: "", ccConf: "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\"]\n", "etc/containers/containers.conf.d/z.conf": "[engine]\nenv = []\n"}, "open", "", 0, "nothing here points podman"},
+		{"a user's containers.conf", "podman", files{regs: "", ccConf: "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\"]\n", "root/.config/containers/containers.conf": "[engine]\nenv = [\"A=b\"]\n"}, "open", "", 0, "nothing here points podman"},
+		{"an exemption in containers.conf", "podman", files{regs: "", ccConf: "[engine]\nevents_logger = \"file\"\nenv = [\"HTTPS_PROXY=http://gate.example:3128\", \"NO_PROXY=docker.io,registry-1.docker.io\"]\n"}, "open", "/" + ccConf, 3, "NO_PROXY takes registry-1.docker.io out"},
+		{"an exemption in everybody's shell", "podman", files{regs: "", ccConf: "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\", \"NO_PROXY=localhost\"]\n", "etc/environment": "NO_PROXY=registry-1.docker.io\n"}, "open", "/etc/environment", 1, "NO_PROXY takes registry-1.docker.io out"},
+		{"containers.conf is no TOML", "podman", files{regs: "", ccConf: "[engine"}, "warning", "/" + ccConf, 0, "cannot be read"},
 		{"another proxy", "docker", files{dockerd: `{"proxies": {"https-proxy": "http://other.example:3128"}}`}, "warning", "/" + dockerd, 1, "not the gate's"},
 		{"another port of the gate", "docker", files{dockerd: `{"proxies": {"https-proxy": "http://gate.example:3129"}}`}, "open", "", 0, "nothing here points docker"},
 		{"an exemption", "docker", files{dockerd: "{\"proxies\": {\"https-proxy\": \"http://gate.example:3128\",\n\"no-proxy\": \".docker.io\"}}"}, "open", "/" + dockerd, 2, "NO_PROXY takes registry-1.docker.io out"},
