@@ -2,7 +2,6 @@ package harness
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -40,16 +39,6 @@ func (a *Account) At(t testing.TB, registry string) Login {
 		t.Fatalf("%s: %v", a.File(), err)
 	}
 	return file.Auths[registry]
-}
-
-// Copy is another place with the same logins.
-func (a *Account) Copy(t testing.TB) *Account {
-	t.Helper()
-	c := NewAccount(t)
-	if err := os.WriteFile(c.File(), readFile(t, a.File()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return c
 }
 
 // Person is a client that people log in with.
