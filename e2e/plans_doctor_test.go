@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,10 +24,7 @@ func newEverything(t *testing.T, w *harness.World, open map[string]string) every
 	t.Helper()
 	n := everything{Planned: w.NewPlanned(t, "node of the doctor", "", &harness.NodeDocker{})}
 	n.containerd, n.podman = n.Beside(t, &harness.NodeContainerd{}), n.Beside(t, &harness.NodePodman{})
-	for _, c := range []struct {
-		node *harness.Planned
-		plan []string
-	}{{n.Planned, []string{"docker", "--mode", "environment"}}, {n.containerd, []string{"containerd"}}, {n.podman, []string{"podman"}}} {
+	for _, c := range n.plans("") {
 		if mode := open[c.plan[0]]; mode != "" {
 			c.node.Misconfigure(t, mode)
 		} else {
@@ -34,6 +32,21 @@ func newEverything(t *testing.T, w *harness.World, open map[string]string) every
 		}
 	}
 	return n
+}
+
+// plans are the clients' plans in one mode; docker 20.10 has one alone.
+func (n everything) plans(mode string) []clientPlan {
+	args := []string{"--mode", cmp.Or(mode, "auto")}
+	return []clientPlan{
+		{n.Planned, []string{"docker", "--mode", "environment"}},
+		{n.containerd, append([]string{"containerd"}, args...)},
+		{n.podman, append([]string{"podman"}, args...)},
+	}
+}
+
+type clientPlan struct {
+	node *harness.Planned
+	plan []string
 }
 
 func (n everything) doctor(t *testing.T) harness.DoctorReport {
@@ -49,15 +62,48 @@ func TestDoctorOfPlans(t *testing.T) {
 	w := harness.NewWorld(t, nil)
 	n := newEverything(t, w, nil)
 	r := n.doctor(t)
-	for _, client := range doctored {
-		if c := r.Of(t, client); c.Result != "closed-proven" || len(c.Proofs) != len(bothRegistries) {
-			t.Errorf("%s: %s, expected closed-proven: %+v", client, c.Result, c)
-		}
-	}
+	expectClosed(t, r, doctored...)
 	if r.Summary.Exit != 0 || !r.Gate.Refuses {
 		t.Errorf("exit status %d: %s\n%s", r.Summary.Exit, r.Summary.Message, r.Text)
 	}
 	if around := n.Around(); around.Connections > 0 {
+		t.Errorf("around the gate:\n%s", around)
+	}
+}
+
+// expectClosed holds that the doctor calls clients closed, has nothing to say of
+// their configuration and tried every registry.
+func expectClosed(t *testing.T, r harness.DoctorReport, clients ...string) {
+	t.Helper()
+	for _, client := range clients {
+		if c := r.Of(t, client); c.Result != "closed-proven" || len(c.Findings) > 0 || len(c.Proofs) != len(bothRegistries) {
+			t.Errorf("%s: %s, expected closed-proven without findings: %+v", client, c.Result, c)
+		}
+	}
+}
+
+// The same where the gate is the proxy of every client. skopeo, which does not
+// read containers.conf, is open until everybody's environment has the proxy.
+func TestDoctorOfProxies(t *testing.T) {
+	w := harness.NewWorld(t, nil)
+	n := everything{Planned: w.NewPlanned(t, "node of proxies", "", &harness.NodeDocker{})}
+	n.containerd, n.podman = n.Beside(t, &harness.NodeContainerd{}), n.Beside(t, &harness.NodePodman{})
+	var podman harness.Plan
+	for _, c := range n.plans("proxy") {
+		podman = c.node.ApplyPlan(t, c.plan[0], c.plan[1:]...).Plan
+	}
+	r := n.doctor(t)
+	expectClosed(t, r, "docker", "containerd", "podman", "buildah")
+	if c := r.Of(t, "skopeo"); c.Result != "open" || r.Summary.Exit != 1 {
+		t.Errorf("exit status %d, expected skopeo to be open: %+v", r.Summary.Exit, c)
+	}
+	n.LogIn(t, podman)
+	before := n.Around()
+	if r = n.doctor(t); r.Summary.Exit != 0 {
+		t.Errorf("exit status %d: %s\n%s", r.Summary.Exit, r.Summary.Message, r.Text)
+	}
+	expectClosed(t, r, doctored...)
+	if around := n.AroundSince(before); around.Connections > 0 {
 		t.Errorf("around the gate:\n%s", around)
 	}
 }

@@ -210,3 +210,17 @@ func (n *Planned) Misconfigure(t testing.TB, mode string) {
 	}
 	t.Fatalf("there is no mode %q for %s", mode, n.Client.Kind())
 }
+
+// LogIn is what everybody who logs in to the node has from then on, when a plan's
+// export stands in /etc/environment, as the plan says.
+func (n *Planned) LogIn(t testing.TB, plan Plan) {
+	t.Helper()
+	for _, s := range plan.Commands {
+		if exports, ok := strings.CutPrefix(s.Run, "export "); ok {
+			n.WriteFile(t, "/etc/environment", []byte(strings.Join(strings.Fields(exports), "\n")+"\n"))
+			n.Env = append(n.Env, strings.Fields(exports)...)
+			return
+		}
+	}
+	t.Fatal("the plan exports nothing")
+}
