@@ -224,3 +224,12 @@ func (n *Planned) LogIn(t testing.TB, plan Plan) {
 	}
 	t.Fatal("the plan exports nothing")
 }
+
+// HideDefault leaves a registry's directory below docker's certs.d without the
+// hosts.toml in it, as somebody does who only removes what he does not know.
+func (n *Planned) HideDefault(t testing.TB, registry string) {
+	t.Helper()
+	if err := os.Remove(n.Path(t, "/etc/docker/certs.d/"+registry+"/hosts.toml")); err != nil {
+		t.Fatal(err)
+	}
+}
