@@ -28,14 +28,7 @@ func Chroot(t testing.TB, release string) string {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test mounts file systems and needs root; run it as root")
 	}
-	made := os.Getenv(clientsVariable)
-	if made == "" {
-		t.Fatalf("%s is not set: expected the directory that deploy/test-clients.sh prints; `make test-clients` sets it", clientsVariable)
-	}
-	lower := filepath.Join(made, release, "root")
-	if _, err := os.Stat(filepath.Join(made, release, "packages")); err != nil {
-		t.Fatalf("no clients of Debian %s: %v; deploy/test-clients.sh makes them", release, err)
-	}
+	lower := filepath.Join(released(t, release), "root")
 	dir := ShortDir(t) // its cleanup unmounts
 	root, upper, work := filepath.Join(dir, "r"), filepath.Join(dir, "u"), filepath.Join(dir, "w")
 	for _, d := range []string{root, upper, work} {
@@ -49,12 +42,26 @@ func Chroot(t testing.TB, release string) string {
 	return root
 }
 
+// released is where deploy/test-clients.sh has put a release.
+func released(t testing.TB, release string) string {
+	t.Helper()
+	made := os.Getenv(clientsVariable)
+	if made == "" {
+		t.Fatalf("%s is not set: expected the directory that deploy/test-clients.sh prints; `make test-clients` sets it", clientsVariable)
+	}
+	dir := filepath.Join(made, release)
+	if _, err := os.Stat(filepath.Join(dir, "packages")); err != nil {
+		t.Fatalf("no clients of Debian %s: %v; deploy/test-clients.sh makes them", release, err)
+	}
+	return dir
+}
+
 // ChrootPackages are the clients of a release and their versions as Debian
 // writes them.
 func ChrootPackages(t testing.TB, release string) map[string]string {
 	t.Helper()
 	versions := map[string]string{}
-	for line := range strings.Lines(string(readFile(t, filepath.Join(os.Getenv(clientsVariable), release, "packages")))) {
+	for line := range strings.Lines(string(readFile(t, filepath.Join(released(t, release), "packages")))) {
 		name, version, ok := strings.Cut(strings.TrimSpace(line), " ")
 		if !ok {
 			t.Fatalf("packages of %s: expected a name and a version, found %q", release, line)
