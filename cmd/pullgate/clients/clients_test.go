@@ -1,6 +1,7 @@
 package clients_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"flag"
@@ -236,6 +237,8 @@ func readDaemon(t *testing.T, b []byte) {
 	}
 }
 
+// readK3s reads registries.yaml as k3s' documentation has it ("Private Registry
+// Configuration").
 func readK3s(t *testing.T, b []byte) {
 	var c struct {
 		Mirrors map[string]struct{ Endpoint []string }
@@ -256,6 +259,8 @@ func readK3s(t *testing.T, b []byte) {
 	}
 }
 
+// readTalos reads a patch as Talos' documentation has it (v1alpha1, RegistriesConfig
+// and its parts; ca is base64 there).
 func readTalos(t *testing.T, b []byte) {
 	var c struct {
 		Machine struct {
@@ -280,8 +285,9 @@ func readTalos(t *testing.T, b []byte) {
 			t.Errorf("%s: found %+v", r, m[r])
 		}
 	}
-	if len(m) != 3 || c.Machine.Registries.Config["gate.example"].TLS.CA == "" {
-		t.Errorf("found %+v", c)
+	ca, err := base64.StdEncoding.DecodeString(c.Machine.Registries.Config["gate.example"].TLS.CA)
+	if block, rest := pem.Decode(ca); len(m) != 3 || err != nil || block == nil || len(rest) > 0 {
+		t.Errorf("found %+v, %v", c, err)
 	}
 }
 

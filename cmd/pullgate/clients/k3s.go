@@ -47,8 +47,8 @@ func k3sRegistries(c checked) (Plan, error) {
 	}
 	p.run("systemctl restart k3s || systemctl restart k3s-agent", "registries.yaml and config.yaml.d are read at start only; k3s on servers, k3s-agent on agents")
 	p.run("grep -r server /var/lib/rancher/k3s/agent/etc/containerd/certs.d", "must name the gate, and no registry")
-	p.note("Everything here is from k3s' documentation, not tried with k3s.",
-		"RKE2 reads the same files below /etc/rancher/rke2; move them there.")
+	p.note("Everything here is from k3s' documentation, not tried with k3s; it calls disable-default-registry-endpoint experimental.",
+		"RKE2 reads the same files below /etc/rancher/rke2; move them there. It asks for its own runtime image without ?ns=, which is then one of the gate's default_registry; from its source, not tried.")
 	p.bypass(
 		"An older k3s does not know disable-default-registry-endpoint and does not start with it.",
 		"embedded-registry: true lets nodes fetch images from each other, also those that came before the gate. Closed by: leaving it out.",
