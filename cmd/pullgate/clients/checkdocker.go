@@ -87,7 +87,7 @@ var unitDirs = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/loca
 func noOtherProxy(unit string) check {
 	return func(n node) []string {
 		var faults []string
-		own := "/etc/systemd/system/" + unit + ".service.d/pullgate.conf"
+		own := dropInOf(unit)
 		names, err := n.unitFiles(unit)
 		if err != nil {
 			return []string{err.Error()}

@@ -2,6 +2,7 @@ package clients
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -46,6 +47,45 @@ func noMaskingDirectory(dir string, known []string) check {
 				continue
 			}
 			faults = append(faults, name+": hides _default from the registry of that name, which is then asked itself; add it with --registry, or move it away")
+		}
+		return faults
+	}
+}
+
+// noLoopbackHosts refuses hosts.toml that name a registry on loopback, which is asked
+// without the proxy, or the gate, which by proxy is asked for itself and refuses.
+func noLoopbackHosts(dir string) check {
+	return func(n node) []string {
+		entries, err := n.list(dir)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		var faults []string
+		for _, e := range entries {
+			name := path.Join(dir, e.Name(), "hosts.toml")
+			if e.Type().IsRegular() {
+				continue
+			}
+			if fault := notBesides(name, "without --mode proxy")(n); len(fault) > 0 {
+				faults = append(faults, fault...)
+				continue
+			}
+			var f struct {
+				Server string         `toml:"server"`
+				Host   map[string]any `toml:"host"`
+			}
+			if _, err := n.tomlFile(name, &f); err != nil {
+				faults = append(faults, err.Error())
+				continue
+			}
+			for _, h := range append(slices.Sorted(maps.Keys(f.Host)), f.Server) {
+				if _, rest, ok := strings.Cut(h, "://"); ok {
+					h = rest
+				}
+				if onLoopback(h) {
+					faults = append(faults, fmt.Sprintf("%s: the host %q is on loopback, which is asked without the gate; remove it", name, short(h)))
+				}
+			}
 		}
 		return faults
 	}

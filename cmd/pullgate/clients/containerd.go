@@ -33,6 +33,7 @@ func containerdHosts(c checked) (Plan, error) {
 		"ctr images pull reads hosts.toml only with --hosts-dir "+containerdCerts+". Closed by: who may talk to containerd's socket.",
 		"ctr images import, and static pods whose image is on the node. Closed by: who may write there.",
 		bypassEgress, bypassCached)
+	p.check(notBesides(dropInOf("containerd"), "with --mode proxy"))
 	return p, nil
 }
 
@@ -61,6 +62,7 @@ func containerdProxy(c checked) (Plan, error) {
 		return Plan{}, err
 	}
 	p.bypass("ctr images import. Closed by: who may talk to containerd's socket.", bypassCached)
+	p.check(noLoopbackHosts(containerdCerts))
 	return p, nil
 }
 
@@ -72,6 +74,7 @@ func crioProxy(c checked) (Plan, error) {
 	}
 	p.note("Proxy mode of CRI-O is from its documentation, not tried.")
 	p.bypass(bypassCached)
+	p.check(noLoopbackRegistry, notBesides(registriesDropIn, "without --mode proxy"))
 	return p, nil
 }
 

@@ -37,6 +37,7 @@ func registriesConf(c checked) (Plan, error) {
 	p.note("Registries that are not listed are not covered: registries.conf has no prefix for all of them. List each with --registry, and block whole domains with --registry '*.example.com' (the part before the domain cannot be rewritten).")
 	p.bypass("Registries that are not listed are asked themselves. Closed by: the network.")
 	if c.client == CRIO {
+		p.check(notBesides(dropInOf("crio"), "with --mode proxy"))
 		p.run("systemctl reload crio", "CRI-O reads registries.conf at start and on SIGHUP")
 		p.note("CRI-O is told by the same files as podman; the reload is from its documentation, not tried.")
 	} else {

@@ -69,6 +69,7 @@ func dockerIntercepted(c checked) (Plan, error) {
 		return Plan{}, err
 	}
 	var p Plan
+	p.check(noLoopbackHosts(dockerCerts)) // of the containerd image store
 	if c.has(hub) {
 		c.trustSystem(&p)
 		p.note("Docker Hub is looked up in the system's trust store only: every program on the node now trusts the gate's authority. Keep its key on the gate.")
@@ -130,7 +131,7 @@ func dockerHosts(c checked) (Plan, error) {
 		"docker build with a builder of its own (docker-container driver) reads no certs.d. Closed by: pullgate client buildkit.",
 		"docker load, docker import. Closed by: who may talk to dockerd.",
 		bypassEgress, bypassCached)
-	p.check(noRegistryMirrors, imageStoreNotOff)
+	p.check(noRegistryMirrors, imageStoreNotOff, notBesides(dropInOf("docker"), "with --mode environment"))
 	return p, nil
 }
 
@@ -148,7 +149,7 @@ func (c checked) trustSystem(p *Plan) {
 
 // dropIn sets a service's proxy (systemd.exec(5), Environment=).
 func (c checked) dropIn(unit, program string) File {
-	return whole("/etc/systemd/system/"+unit+".service.d/pullgate.conf", text(
+	return whole(dropInOf(unit), text(
 		c.marker(),
 		"[Service]",
 		"# Every https:// connection of "+program+" asks the gate, which terminates registries'",
@@ -161,6 +162,9 @@ func (c checked) dropIn(unit, program string) File {
 		`Environment="NO_PROXY=`+ownAddresses+`"`,
 	))
 }
+
+// dropInOf is the drop-in of a service that sets its proxy.
+func dropInOf(unit string) string { return "/etc/systemd/system/" + unit + ".service.d/pullgate.conf" }
 
 // path is the first path element by which the gate knows a registry.
 func (c checked) path(registry string) (string, error) {
