@@ -22,6 +22,7 @@ type Access interface {
 	Client(r *http.Request) netip.Addr
 	Identify(r *http.Request, p auth.Place) (auth.Identity, error)
 	May(id auth.Identity, repo reference.Named) error
+	Own(r *http.Request) (bool, error)
 	ServeToken(w http.ResponseWriter, r *http.Request)
 }
 
@@ -116,7 +117,9 @@ func (h *Handler) enter(x *exchange, ref reference.Named, blob bool) error {
 	if !h.opts.Upstream.ClientCredentials(reference.Domain(ref)) {
 		return nil
 	}
-	x.lend()
+	if err := h.lend(x); err != nil {
+		return err
+	}
 	if reference.IsNameOnly(ref) {
 		return nil // a list of tags is fetched with these credentials each time
 	}
@@ -146,14 +149,22 @@ func (h *Handler) identify(x *exchange, registry string) error {
 func (x *exchange) tries() bool { return x.r.Header.Get("Authorization") != "" }
 
 // lend lets the upstream see the client's own credentials, and keeps apart what is
-// fetched with them from what others wait for.
-func (x *exchange) lend() {
+// fetched with them from what others wait for. Secrets that are for the gate are not
+// passed on: their client is anonymous to the registry.
+func (h *Handler) lend(x *exchange) error {
 	header := ""
 	if !x.entry.Mirror { // docker's would be those for Docker Hub, sent to a mirror
 		header = x.r.Header.Get("Authorization")
 	}
+	switch own, err := h.opts.Access.Own(x.r); {
+	case err != nil:
+		return fromAuth(err, true)
+	case own:
+		header = ""
+	}
 	ctx := upstream.WithAuthorization(x.r.Context(), header)
 	x.r = x.r.WithContext(context.WithValue(ctx, ownerKey{}, sha256.Sum256([]byte(header))))
+	return nil
 }
 
 // ownerKey holds the hash of the credentials that a fetch is made with.
@@ -187,7 +198,9 @@ func (h *Handler) getPing(x *exchange) error {
 		return err
 	}
 	if !x.entry.Mirror && h.opts.Upstream.ClientCredentials(registry) {
-		x.lend()
+		if err := h.lend(x); err != nil {
+			return err
+		}
 		if err := h.opts.Upstream.Ping(x.r.Context(), registry); err != nil {
 			return fromRegistry(err, x.tries())
 		}

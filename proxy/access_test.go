@@ -246,6 +246,36 @@ func TestNobodyGetsWhatAnothersCredentialsFetched(t *testing.T) {
 	}
 }
 
+func TestTheGatesOwnSecretsGoToNoRegistry(t *testing.T) {
+	w := newWorld(t, withUsers(t), func(_ *world, s *settings) {
+		s.clientCredentials = registryName
+		s.access.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		s.access.Rules = nil
+	})
+	var saw []string
+	img := w.signed(imageOf("good"), "v1")
+	for path, b := range w.registry.things {
+		w.registry.answer(path, func(rw http.ResponseWriter, r *http.Request) {
+			saw = append(saw, r.Header.Get("Authorization"))
+			rw.Header().Set("Content-Type", "application/octet-stream")
+			_, _ = rw.Write(b)
+		})
+	}
+	if got := w.get(manifestPath(app, "v1"), basic("alice", "alice-secret")); got.StatusCode != 200 || string(got.body) != string(img.manifest) {
+		t.Fatal(got)
+	}
+	for _, s := range saw {
+		if s != "" {
+			t.Errorf("the registry saw %q", s)
+		}
+	}
+	saw = nil
+	w.get(manifestPath(app, "v1"), basic("alice", "of-the-registry"))
+	if len(saw) == 0 || saw[0] == "" {
+		t.Errorf("the registry's own password did not arrive: %q", saw)
+	}
+}
+
 func TestClientsCredentialsGoToTheirRegistryOnly(t *testing.T) {
 	w := newWorld(t, func(_ *world, s *settings) { s.clientCredentials = registryName })
 	w.hub.push("library/nginx", imageOf("hub"), "v1")

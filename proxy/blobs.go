@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"hash"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/distribution/reference"
@@ -21,6 +23,8 @@ const (
 	// smallBlob is the size up to which a blob is checked whole before its first
 	// byte is sent, and remembered.
 	smallBlob = 4 << 20
+	// smallBlobTime bounds the wait for a small blob.
+	smallBlobTime = 2 * time.Minute
 	// blobChunk is how much is read and written at a time, and how much of a blob
 	// is held back until its digest is known.
 	blobChunk = 256 << 10
@@ -82,25 +86,61 @@ func (h *Handler) statBlob(x *exchange, ref reference.Canonical) error {
 
 // streamBlob sends a blob from the upstream.
 func (h *Handler) streamBlob(x *exchange, ref reference.Canonical) error {
+	if x.entry.Mirror && graphDriver(x.r.UserAgent()) && h.broken.has(ref) {
+		return errBroken(ref)
+	}
+	// Small blobs are read into memory whole: once for all who ask, and so many at a
+	// time.
+	ctx, cancel := context.WithTimeout(x.r.Context(), smallBlobTime)
+	defer cancel()
+	next, err := h.reading.take(ctx, owner(ctx)+ref.String())
+	if err != nil {
+		return errUnread(ref, err)
+	}
+	next = sync.OnceFunc(next)
+	defer next()
+	if b, ok := h.opts.Blobs.Get(reference.TrimNamed(ref).Name(), ref.Digest()); ok {
+		return h.sendBlob(x, ref, b)
+	}
 	blob, err := h.opts.Upstream.Blob(x.r.Context(), ref)
 	if err != nil {
 		return notFound(err, codeBlobUnknown)
 	}
 	defer blob.Body.Close()
-	if blob.Size < 0 {
-		if blob, err = sized(blob, ref); err != nil {
+	if blob.Size <= smallBlob {
+		var b []byte
+		if b, blob, err = h.readSmall(ctx, blob, ref); err != nil {
 			return err
 		}
-	}
-	if blob.Size >= 0 && blob.Size <= smallBlob {
-		b, err := readSmall(blob, ref)
-		if err != nil {
-			return err
+		next()
+		if blob == nil {
+			return h.sendBlob(x, ref, b)
 		}
-		h.opts.Blobs.Put(reference.TrimNamed(ref).Name(), ref.Digest(), b)
-		return h.sendBlob(x, ref, b)
 	}
+	next()
 	return h.copyBlob(x, ref, blob)
+}
+
+// readSmall reads a blob that is small, or may be, into memory. A blob that turns
+// out to be large is returned instead, as it was.
+func (h *Handler) readSmall(ctx context.Context, blob *upstream.Blob, ref reference.Canonical) ([]byte, *upstream.Blob, error) {
+	giveBack, err := h.gate.slots.take(ctx, reference.Domain(ref))
+	if err != nil {
+		return nil, nil, errUnread(ref, err)
+	}
+	defer giveBack()
+	defer context.AfterFunc(ctx, func() { blob.Body.Close() })()
+	if blob.Size < 0 {
+		if blob, err = sized(blob, ref); err != nil || blob.Size < 0 {
+			return nil, blob, err
+		}
+	}
+	b, err := readWhole(blob, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	h.opts.Blobs.Put(reference.TrimNamed(ref).Name(), ref.Digest(), b)
+	return b, nil, nil
 }
 
 // sized finds out whether a blob whose size the upstream does not tell is a small
@@ -124,8 +164,8 @@ func errUnread(ref reference.Canonical, err error) error {
 	return &upstream.Error{Kind: upstream.Unavailable, Registry: reference.Domain(ref), Op: "blob " + ref.Digest().String(), Err: err}
 }
 
-// readSmall reads a whole blob and checks it.
-func readSmall(blob *upstream.Blob, ref reference.Canonical) ([]byte, error) {
+// readWhole reads a whole blob and checks it.
+func readWhole(blob *upstream.Blob, ref reference.Canonical) ([]byte, error) {
 	b := make([]byte, blob.Size)
 	if _, err := io.ReadFull(blob.Body, b); err != nil {
 		return nil, errUnread(ref, err)
@@ -173,10 +213,11 @@ func (h *Handler) copyBlob(x *exchange, ref reference.Canonical, blob *upstream.
 		span = byteRange{0, 1<<63 - 2, false}
 	}
 	x.w.Header().Set("Content-Type", "application/octet-stream")
-	x.status = status
-	x.w.WriteHeader(status)
-
-	out := &heldBack{w: x.w, deadline: http.NewResponseController(x.w).SetWriteDeadline, span: span, size: blob.Size,
+	begin := func() {
+		x.status = status
+		x.w.WriteHeader(status)
+	}
+	out := &heldBack{w: x.w, begin: begin, deadline: http.NewResponseController(x.w).SetWriteDeadline, span: span, size: blob.Size,
 		hash: ref.Digest().Algorithm().Hash()}
 	err := out.copy(blob.Body, ref.Digest())
 	h.opts.Metrics.BlobBytes(reference.Domain(ref), out.sent)
@@ -186,6 +227,10 @@ func (h *Handler) copyBlob(x *exchange, ref reference.Canonical, blob *upstream.
 	var wrong *apiError
 	if errors.Is(err, errClientGone) || !errors.As(err, &wrong) && x.r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // the upstream was cut off because the client went away
+	}
+	h.broken.add(ref)
+	if !out.begun {
+		return err // nothing was sent: it can still be answered
 	}
 	h.abort(x, ref, err)
 	return nil
@@ -212,6 +257,8 @@ var errClientGone = errors.New("the client went away")
 // for, and keeping the last chunk until the digest is known to be right.
 type heldBack struct {
 	w        io.Writer
+	begin    func() // before the first byte
+	begun    bool
 	deadline func(time.Time) error
 	span     byteRange
 	size     int64 // announced, -1 when unknown
@@ -252,7 +299,17 @@ func (o *heldBack) copy(body io.Reader, want digest.Digest) error {
 	if found := digest.NewDigest(want.Algorithm(), o.hash); found != want {
 		return errMismatch("the upstream sent other bytes for blob %s: their digest is %s", want, found)
 	}
+	if len(held) == 0 {
+		o.start() // an empty answer is one, too
+	}
 	return o.send(held)
+}
+
+func (o *heldBack) start() {
+	if !o.begun {
+		o.begun = true
+		o.begin()
+	}
 }
 
 // wanted is the part of chunk, which begins at byte o.read of the blob, that was
@@ -271,6 +328,7 @@ func (o *heldBack) send(b []byte) error {
 		return nil
 	}
 	_ = o.deadline(time.Now().Add(chunkWriteTime)) // not every transport has deadlines
+	o.start()
 	n, err := o.w.Write(b)
 	o.sent += int64(n)
 	if err != nil {

@@ -45,8 +45,14 @@ func (x *exchange) refuseCanary(registry string) error {
 	x.record.Kind = audit.KindCanary
 	x.record.Registry = registry
 	x.record.Repository = x.vars["name"]
+	if x.place == "" {
+		x.record.Repository = canaryName // what is before it is the registry
+	}
 	x.record.Reference = x.vars["reference"] + x.vars["digest"]
-	text := fmt.Sprintf("pullgate canary %s: this image is always refused, so that a node can show that it asks the gate",
-		shorten(x.record.Reference))
+	return errCanary(x.record.Reference)
+}
+
+func errCanary(ref string) *apiError {
+	text := fmt.Sprintf("pullgate canary %s: this image is always refused, so that a node can show that it asks the gate", shorten(ref))
 	return &apiError{status: http.StatusForbidden, code: codeDenied, message: text, decision: decisionDenied, reasons: []string{text}}
 }

@@ -39,6 +39,13 @@ func (w *world) crowd(n int, path string) map[int]int {
 	return statuses
 }
 
+// ask asks inside the process, until ctx ends.
+func (w *world) ask(ctx context.Context, path string) {
+	r := httptest.NewRequest("GET", path, nil).WithContext(ctx)
+	r.ProtoMajor, r.ProtoMinor = 2, 0
+	w.handler.ServeHTTP(httptest.NewRecorder(), r)
+}
+
 func TestAThousandClientsAtOneColdImage(t *testing.T) {
 	w := newWorld(t)
 	signed, unsigned := w.signed(imageOf("signed"), "v1"), w.unsigned(imageOf("unsigned"), "v2")

@@ -52,8 +52,8 @@ func (e Entry) mode() string {
 
 // HostName maps a Host header, or the name that TLS asked for, to a registry.
 type HostName struct {
-	// Host is a name in lower case, with its port when it is not that of the scheme,
-	// or *.domain for every name with one label more.
+	// Host is a name in lower case, for every port that has no item of its own; a name
+	// with a port, for that port; or *.domain for every name with one label more.
 	Host string
 	// Registry is what the name stands for. Empty with *.domain: the label says it,
 	// as the name of a served registry with - for . and :.
@@ -66,10 +66,19 @@ type HostName struct {
 // whose label is no registry is an error: taking it for the gate's own would answer
 // with images of the default registry.
 func (n Names) ofHost(host string) (string, error) {
-	host = strings.ToLower(host)
+	host = plainName(host)
 	bare := bareHost(host)
+	if bare == canaryRegistry {
+		return canaryRegistry, nil
+	}
 	for _, h := range n.Hosts {
 		if h.Host == host || h.Host == bare {
+			return h.Registry, nil
+		}
+	}
+	bare = withoutPort(bare)
+	for _, h := range n.Hosts {
+		if h.Host == bare {
 			return h.Registry, nil
 		}
 	}
@@ -98,6 +107,25 @@ func (n Names) ofLabel(label string) string {
 		}
 	}
 	return ""
+}
+
+// plainName writes a host[:port] in lower case and without the dot that ends a
+// name's path to the root (RFC 1034, section 3.1): it is the same name.
+func plainName(host string) string {
+	name, port, has := strings.Cut(strings.ToLower(host), ":")
+	if strings.HasPrefix(name, "[") || strings.Contains(port, ":") {
+		return strings.ToLower(host) // an IPv6 address
+	}
+	if name = strings.TrimSuffix(name, "."); has {
+		return name + ":" + port
+	}
+	return name
+}
+
+// withoutPort is the name in host[:port].
+func withoutPort(host string) string {
+	name, _, _ := strings.Cut(host, ":")
+	return name
 }
 
 // bareHost is a host without the ports that http and https imply.

@@ -41,6 +41,12 @@ func TestTheWayInSaysWhichRegistryIsMeant(t *testing.T) {
 		"Host":                                      {host: "corp.gate.example", path: plain, corp: true},
 		"Host in capitals":                          {host: "CORP.gate.example", path: plain, corp: true},
 		"Host with the port that https implies":     {host: "corp.gate.example:443", path: plain, corp: true},
+		"Host with a final dot":                     {host: "corp.gate.example.", path: plain, corp: true},
+		"Host with a final dot and a port":          {host: "corp.gate.example.:443", path: plain, corp: true},
+		"Host on a port that clients write":         {host: "corp.gate.example:5443", path: plain, corp: true},
+		"wildcard on a port that clients write":     {host: "registry-example-com.any.gate.example:5443", path: plain, corp: true},
+		"wildcard with a final dot":                 {host: "registry-example-com.any.gate.example.", path: plain, corp: true},
+		"DNS override with a final dot":             {host: registryName + ".", path: plain, corp: true},
 		"Host with a port of its own":               {entry: proxy.Entry{Registry: registryName}, host: "hub.gate.example:8443", path: plain},
 		"Host with another port is no such host":    {entry: proxy.Entry{Registry: registryName}, host: "hub.gate.example", path: plain, corp: true},
 		"wildcard, the label is the registry":       {host: "registry-example-com.any.gate.example", path: plain, corp: true},
@@ -122,8 +128,12 @@ func TestAConnectionOfOneRegistryIsNotUsedForAnother(t *testing.T) {
 				}
 				s.http2 = true
 			})
-			if got := w.get("/v2/team/app/manifests/v1", host(tt.host)); got.StatusCode != tt.status {
+			got := w.get("/v2/team/app/manifests/v1", host(tt.host))
+			if got.StatusCode != tt.status {
 				t.Errorf("expected %d, got %s", tt.status, got)
+			}
+			if rec := w.recordOf(got); rec.Status != tt.status {
+				t.Errorf("recorded as %+v", rec)
 			}
 		})
 	}
@@ -146,8 +156,10 @@ func TestALoopEnds(t *testing.T) {
 	if got := w.get(path, header("Via", "1.1 pullgate-of-somebody-else")); got.StatusCode != 200 {
 		t.Errorf("a chain of gates is no loop: %s", got)
 	}
-	if got := w.get(path, header("Via", via)); got.StatusCode != http.StatusLoopDetected {
-		t.Errorf("expected 508, got %s", got)
+	for _, v := range []string{via, via + ", 1.1 squid", "1.0 fred,  " + via} {
+		if got := w.get(path, header("Via", v)); got.StatusCode != http.StatusLoopDetected {
+			t.Errorf("expected 508, got %s", got)
+		}
 	}
 }
 
@@ -170,6 +182,7 @@ func TestTheCanaryIsNeverHandedOut(t *testing.T) {
 		"DNS override":              {host: "registry-1.docker.io", path: "/v2/pullgate.invalid/canary/unsigned"},
 		"intercepted registry":      {entry: proxy.Entry{Registry: "docker.io", Only: true}, path: "/v2/pullgate.invalid/canary/unsigned"},
 		"intercepted, its own":      {entry: proxy.Entry{Registry: "pullgate.invalid", Only: true}, path: "/v2/canary/unsigned", registry: "pullgate.invalid"},
+		"its own Host":              {host: "pullgate.invalid", path: "/v2/canary/unsigned", registry: "pullgate.invalid"},
 		"mirror":                    {entry: proxy.Entry{Registry: "docker.io", Mirror: true}, path: "/v2/pullgate.invalid/canary/unsigned"},
 	}
 	for name, tt := range ways {
@@ -180,6 +193,10 @@ func TestTheCanaryIsNeverHandedOut(t *testing.T) {
 				s.reportOnly = []string{"default", "docker.io", "pullgate.invalid"}
 			})
 			canary := imageOf("canary")
+			repository := "pullgate.invalid/canary/unsigned"
+			if strings.HasPrefix(tt.registry, "pullgate.invalid") {
+				repository = "canary/unsigned"
+			}
 			if tt.registry == "" {
 				tt.registry = "docker.io"
 			}
@@ -191,7 +208,7 @@ func TestTheCanaryIsNeverHandedOut(t *testing.T) {
 				for _, method := range []string{"GET", "HEAD"} {
 					got := w.do(method, path+what+"?"+query, host(tt.host))
 					rec := w.recordOf(got)
-					if got.StatusCode != 403 || rec.Kind != audit.KindCanary || rec.Registry != tt.registry || rec.Decision != "denied" || !strings.Contains(got.phrase(), "pullgate canary") {
+					if got.StatusCode != 403 || rec.Kind != audit.KindCanary || rec.Registry != tt.registry || rec.Repository != repository || rec.Decision != "denied" || !strings.Contains(got.phrase(), "pullgate canary") {
 						t.Errorf("%s %s: expected the canary's refusal, got %s, recorded as %+v", method, what, got, rec)
 					}
 					if strings.HasSuffix(what, "/n0nce") && !strings.Contains(got.phrase(), "pullgate canary n0nce") {

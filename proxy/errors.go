@@ -99,8 +99,8 @@ func errNoSuchHost(host, wildcard string) *apiError {
 // errMisdirected is about a connection that was opened for one registry and is used
 // for another (RFC 9110, section 15.5.20): the client opens a new one.
 func errMisdirected(name, host string) *apiError {
-	return &apiError{status: http.StatusMisdirectedRequest, code: codeNameInvalid,
-		message: fmt.Sprintf("the connection was opened for %s and the request is for %s, which is another registry", shorten(name), shorten(host))}
+	text := fmt.Sprintf("the connection was opened for %s and the request is for %s, which is another registry", shorten(name), shorten(host))
+	return &apiError{status: http.StatusMisdirectedRequest, code: codeNameInvalid, message: text, decision: decisionDenied, reasons: []string{text}}
 }
 
 // errLoop is about a request that this gate sent itself: the name of an upstream

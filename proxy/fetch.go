@@ -18,9 +18,6 @@ import (
 // fetchTimeout bounds one fetch of a manifest for everybody who waits for it.
 const fetchTimeout = time.Minute
 
-// maxFetches bounds how many manifests are fetched and read at a time.
-const maxFetches = 128
-
 // Manifest is one manifest whose bytes have been hashed and read.
 type Manifest struct {
 	repo     reference.Named
@@ -46,7 +43,7 @@ type fetcher struct {
 	tags     Tags
 	graph    Graph
 	flight   singleflight.Group
-	slots    chan struct{} // one for each fetch that may run at a time
+	slots    *slots
 
 	mu      sync.Mutex
 	waiting map[string]*waiting // for the fetches that run
@@ -117,12 +114,11 @@ func (f *fetcher) once(ctx context.Context, ref reference.Named) (*Manifest, err
 				m, err = nil, fmt.Errorf("reading the manifest for %s panicked: %v", ref, r)
 			}
 		}()
-		select {
-		case f.slots <- struct{}{}:
-			defer func() { <-f.slots }()
-		case <-w.ctx.Done():
-			return nil, w.ctx.Err()
+		giveBack, err := f.slots.take(w.ctx, reference.Domain(ref))
+		if err != nil {
+			return nil, err
 		}
+		defer giveBack()
 		return f.fetch(w.ctx, ref)
 	})
 	select {

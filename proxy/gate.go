@@ -62,7 +62,7 @@ type gate struct {
 func newGate(opts Options) *gate {
 	g := &gate{
 		fetcher: fetcher{upstream: opts.Upstream, content: opts.Manifests, blobs: opts.Blobs, tags: opts.Tags, graph: opts.Graph,
-			slots: make(chan struct{}, maxFetches), waiting: map[string]*waiting{}},
+			slots: newSlots(opts.Names.isListed), waiting: map[string]*waiting{}},
 		verifier: opts.Verifier, reportOnly: map[string]bool{},
 	}
 	for _, s := range opts.ReportOnly {

@@ -56,7 +56,7 @@ func TestTheLastChunkIsHeldBackUntilTheDigestIsKnown(t *testing.T) {
 						run := func(b []byte) (string, error) {
 							var out bytes.Buffer
 							d := &deadlines{}
-							h := &heldBack{w: &out, deadline: d.at, span: span, size: announced, hash: digest.SHA256.Hash()}
+							h := &heldBack{begin: func() {}, w: &out, deadline: d.at, span: span, size: announced, hash: digest.SHA256.Hash()}
 							err := h.copy(reader(bytes.NewReader(b)), digest.FromBytes(blob))
 							if h.sent != int64(out.Len()) {
 								t.Errorf("%d bytes were sent, %d counted", out.Len(), h.sent)
@@ -101,7 +101,7 @@ func (stuck) Write([]byte) (int, error) { return 0, errors.New("write deadline")
 
 func TestAClientThatDoesNotReadIsGivenUp(t *testing.T) {
 	blob := patterned(3 * blobChunk)
-	h := &heldBack{w: stuck{}, deadline: (&deadlines{}).at, span: byteRange{0, int64(len(blob)) - 1, false}, size: int64(len(blob)), hash: digest.SHA256.Hash()}
+	h := &heldBack{begin: func() {}, w: stuck{}, deadline: (&deadlines{}).at, span: byteRange{0, int64(len(blob)) - 1, false}, size: int64(len(blob)), hash: digest.SHA256.Hash()}
 	if err := h.copy(bytes.NewReader(blob), digest.FromBytes(blob)); !errors.Is(err, errClientGone) {
 		t.Errorf("got %v", err)
 	}
@@ -110,7 +110,7 @@ func TestAClientThatDoesNotReadIsGivenUp(t *testing.T) {
 func TestABodyThatFailsIsNotTakenForItsEnd(t *testing.T) {
 	blob := patterned(2*blobChunk + 5)
 	var out bytes.Buffer
-	h := &heldBack{w: &out, deadline: (&deadlines{}).at, span: byteRange{0, 1<<63 - 2, false}, size: -1, hash: digest.SHA256.Hash()}
+	h := &heldBack{begin: func() {}, w: &out, deadline: (&deadlines{}).at, span: byteRange{0, 1<<63 - 2, false}, size: -1, hash: digest.SHA256.Hash()}
 	broken := io.MultiReader(bytes.NewReader(blob), iotest.ErrReader(errors.New("reset")))
 	if err := h.copy(broken, digest.FromBytes(blob)); err == nil || out.Len() >= len(blob) {
 		t.Errorf("%d bytes, %v", out.Len(), err)
@@ -127,7 +127,7 @@ func TestASmallBlobIsReadToItsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	for body, size := range map[string]int64{"abc": 3, "abcd": 3, "ab": 3, "abd": 3} {
-		b, err := readSmall(&upstream.Blob{Body: io.NopCloser(strings.NewReader(body)), Size: size}, ref)
+		b, err := readWhole(&upstream.Blob{Body: io.NopCloser(strings.NewReader(body)), Size: size}, ref)
 		if good := body == "abc"; good != (err == nil) || good && string(b) != body {
 			t.Errorf("%q for %d bytes: %q, %v", body, size, b, err)
 		}

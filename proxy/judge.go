@@ -46,6 +46,9 @@ func (h *Handler) Reference(image string) (reference.Named, error) {
 	} else if i := strings.LastIndexByte(image, ':'); i > strings.LastIndexByte(image, '/') {
 		name, ref = image[:i], image[i+1:]
 	}
+	if isCanary("", name) {
+		return nil, errCanary(ref)
+	}
 	repo, err := h.opts.Names.named(name)
 	if err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -114,6 +114,9 @@ type Handler struct {
 	opts   Options
 	gate   *gate
 	routes *mux.Router
+	broken broken
+	// reading holds those who ask for the same blob until it is in memory.
+	reading turns
 }
 
 // New returns a handler, or an error that names what is missing.
@@ -178,7 +181,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) dispatch(x *exchange) error {
-	if h.opts.Via != "" && slices.Contains(x.r.Header.Values("Via"), h.opts.Via) {
+	if h.opts.Via != "" && strings.Contains(strings.Join(x.r.Header.Values("Via"), ","), h.opts.Via) {
 		return errLoop()
 	}
 	if relayed, err := h.relayToken(x); relayed {

@@ -167,6 +167,8 @@ func (n Names) Listed(host string) (string, bool) {
 	return r, r != ""
 }
 
+func (n Names) isListed(registry string) bool { return n.listed(registry) != "" }
+
 // listed returns the name of the listed registry that a host[:port] is, by its own
 // name or that of its endpoint; "" when it is none.
 func (n Names) listed(host string) string {

@@ -68,14 +68,16 @@ func (g *gate) plainHTTP(registry string) bool {
 // fronts are hosts of registries that must not be reachable through a tunnel that
 // was opened for another host.
 func (g *gate) fronts() []string {
-	const most = 4
+	const most = 64
 	var hosts []string
 	if hub, served := g.served("docker.io"); served {
 		hosts = append(hosts, endpointHost(config.DefaultEndpoint(hub)))
 	}
 	for _, u := range g.cfg.Upstreams {
-		if h := endpointHost(u.Endpoint); h != "" && len(hosts) < most && !slices.Contains(hosts, h) {
-			hosts = append(hosts, h)
+		for _, h := range []string{u.Registry, endpointHost(u.Endpoint)} {
+			if h != "" && len(hosts) < most && !slices.Contains(hosts, h) {
+				hosts = append(hosts, h)
+			}
 		}
 	}
 	return hosts

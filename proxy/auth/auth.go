@@ -34,8 +34,8 @@ type Authority struct {
 	off      bool // nothing is configured: everybody may pull
 	opts     Options
 	rules    []rule
-	slots    chan struct{} // one for each password that is checked at a time
-	patience time.Duration // how long a check waits for a slot
+	turns    *turns
+	patience time.Duration // how long a check waits for its turn
 
 	reloading sync.Mutex
 	state     atomic.Pointer[state]
@@ -60,7 +60,7 @@ func New(o Options) (*Authority, error) {
 		o.Now = time.Now
 	}
 	identifies := o.HtpasswdFile != "" || o.Certificates || len(o.TrustedNetworks) > 0
-	a := &Authority{off: !identifies && !o.Token.Enabled && len(o.Rules) == 0, slots: make(chan struct{}, runtime.GOMAXPROCS(0)), patience: patience}
+	a := &Authority{off: !identifies && !o.Token.Enabled && len(o.Rules) == 0, turns: newTurns(runtime.GOMAXPROCS(0) / 2), patience: patience}
 	if !a.off && !identifies {
 		return nil, errors.New("rules and tokens need a way to know clients: expected an htpasswd file, client certificates or trusted networks besides")
 	}

@@ -47,7 +47,7 @@ func (a *Authority) IdentifyProxy(r *http.Request) (Identity, error) {
 		case c.bearer != "":
 			return Identity{}, askProxy("a proxy is asked with a password: expected Basic")
 		}
-		switch err := a.checkPassword(r.Context(), users, c.user, c.password); {
+		switch err := a.checkPassword(r.Context(), users, a.Client(r), c.user, c.password); {
 		case errors.Is(err, errBusy):
 			return Identity{}, busy()
 		case err != nil:
@@ -112,7 +112,7 @@ func (a *Authority) byAuthorization(r *http.Request, p Place, header []string, a
 	if s.users == nil {
 		return Identity{}, a.ask(r, p, "", "this gate knows no passwords")
 	}
-	switch err := a.checkPassword(r.Context(), s.users, c.user, c.password); {
+	switch err := a.checkPassword(r.Context(), s.users, a.Client(r), c.user, c.password); {
 	case errors.Is(err, errBusy):
 		return Identity{}, busy()
 	case err != nil:

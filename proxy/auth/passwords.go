@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -43,7 +44,7 @@ func newPasswords(hashes map[string]string) *passwords {
 
 // checkPassword returns nil when the user has this password, errWrong when not, and
 // errBusy when it could not be checked in time.
-func (a *Authority) checkPassword(ctx context.Context, p *passwords, user, password string) error {
+func (a *Authority) checkPassword(ctx context.Context, p *passwords, client netip.Addr, user, password string) error {
 	if checkCredentials(user, password) != nil {
 		return errWrong
 	}
@@ -51,10 +52,26 @@ func (a *Authority) checkPassword(ctx context.Context, p *passwords, user, passw
 	if p.remembers(key, a.opts.Now()) {
 		return nil
 	}
-	if err := a.takeSlot(ctx); err != nil {
-		return err
+	// Many requests of one pull come with the same password at once: one check is
+	// for all of them, and goes on when the client that came first goes away.
+	done := a.turns.flight.DoChan(string(key[:]), func() (any, error) {
+		giveBack, err := a.turns.take(context.WithoutCancel(ctx), client, a.patience)
+		if err != nil {
+			return nil, err
+		}
+		defer giveBack()
+		return nil, a.compare(p, key, user, password)
+	})
+	select {
+	case r := <-done:
+		return r.Err
+	case <-ctx.Done():
+		return errBusy
 	}
-	defer func() { <-a.slots }()
+}
+
+// compare is the expensive part of checkPassword.
+func (a *Authority) compare(p *passwords, key [sha256.Size]byte, user, password string) error {
 	if p.remembers(key, a.opts.Now()) { // somebody else checked it meanwhile
 		return nil
 	}
@@ -68,20 +85,6 @@ func (a *Authority) checkPassword(ctx context.Context, p *passwords, user, passw
 	}
 	p.remember(key, a.opts.Now())
 	return nil
-}
-
-// takeSlot waits for a turn. bcrypt is expensive on purpose: without a bound, wrong
-// passwords alone would keep the machine busy.
-func (a *Authority) takeSlot(ctx context.Context) error {
-	timer := time.NewTimer(a.patience)
-	defer timer.Stop()
-	select {
-	case a.slots <- struct{}{}:
-		return nil
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return errBusy
 }
 
 // standIn returns the hash that a password of an unknown user is compared with, so

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -180,7 +181,7 @@ func TestLongPassword(t *testing.T) {
 	w.want(w.get(nginx, basic("alice", long+"x")), http.StatusUnauthorized, "longer than 72 bytes")
 	w.want(w.get("/token", basic("alice", long+"x")), http.StatusUnauthorized, "longer than 72 bytes")
 	w.want(w.post("/token", map[string][]string{"grant_type": {"password"}, "username": {"alice"}, "password": {long + "x"}}), http.StatusUnauthorized, "longer than 72 bytes")
-	if err := w.a.checkPassword(t.Context(), w.a.current().users, "alice", long+"x"); !errors.Is(err, errWrong) {
+	if err := w.a.checkPassword(t.Context(), w.a.current().users, netip.Addr{}, "alice", long+"x"); !errors.Is(err, errWrong) {
 		t.Errorf("%v", err)
 	}
 }
@@ -200,7 +201,7 @@ func TestUnknownUserCostsTheSame(t *testing.T) {
 		least := time.Hour
 		for range 3 {
 			start := time.Now()
-			if err := w.a.checkPassword(t.Context(), w.a.current().users, user, "wrong"); !errors.Is(err, errWrong) {
+			if err := w.a.checkPassword(t.Context(), w.a.current().users, netip.Addr{}, user, "wrong"); !errors.Is(err, errWrong) {
 				t.Fatal(err)
 			}
 			least = min(least, time.Since(start))
@@ -211,7 +212,7 @@ func TestUnknownUserCostsTheSame(t *testing.T) {
 		t.Errorf("a known user takes %s, an unknown one %s", known, unknown)
 	}
 	// The password of the user whose hash stands in opens nothing.
-	if err := w.a.checkPassword(t.Context(), w.a.current().users, "nobody", "x"); !errors.Is(err, errWrong) {
+	if err := w.a.checkPassword(t.Context(), w.a.current().users, netip.Addr{}, "nobody", "x"); !errors.Is(err, errWrong) {
 		t.Errorf("an unknown user came in with the password of another: %v", err)
 	}
 }
@@ -219,13 +220,15 @@ func TestUnknownUserCostsTheSame(t *testing.T) {
 func TestRightPasswordsAreRemembered(t *testing.T) {
 	w := newWorld(t, nil)
 	users := w.a.current().users
-	check := func(user, password string) error { return w.a.checkPassword(t.Context(), users, user, password) }
+	check := func(user, password string) error {
+		return w.a.checkPassword(t.Context(), users, netip.Addr{}, user, password)
+	}
 	if err := check("alice", "wonderland"); err != nil {
 		t.Fatal(err)
 	}
 	w.a.patience = time.Millisecond
-	for range cap(w.a.slots) {
-		w.a.slots <- struct{}{} // nothing can be checked any more
+	for range cap(w.a.turns.slots) {
+		w.a.turns.slots <- struct{}{} // nothing can be checked any more
 	}
 	if err := check("alice", "wonderland"); err != nil {
 		t.Errorf("not remembered: %v", err)
@@ -258,11 +261,11 @@ func TestPasswordFlood(t *testing.T) {
 	w := newWorld(t, withTokens)
 	w.a.patience = 50 * time.Millisecond
 	token := w.tokenFor("repository:docker.io/library/nginx:pull")
-	if cap(w.a.slots) != runtime.GOMAXPROCS(0) {
-		t.Errorf("%d slots", cap(w.a.slots))
+	if cap(w.a.turns.slots) != max(1, runtime.GOMAXPROCS(0)/2) {
+		t.Errorf("%d slots", cap(w.a.turns.slots))
 	}
-	for range cap(w.a.slots) {
-		w.a.slots <- struct{}{}
+	for range cap(w.a.turns.slots) {
+		w.a.turns.slots <- struct{}{}
 	}
 	var wg sync.WaitGroup
 	for range 20 {
@@ -272,6 +275,9 @@ func TestPasswordFlood(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if n := len(w.a.turns.waiting); n != 0 {
+		t.Errorf("%d clients wait for ever", n)
+	}
 	r := &http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{}}
 	r.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("bob:guess")))
 	if _, err := w.a.IdentifyProxy(r); refusalOf(err).Status != http.StatusServiceUnavailable {
@@ -284,8 +290,75 @@ func TestPasswordFlood(t *testing.T) {
 	w.a.patience = time.Hour
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := w.a.checkPassword(ctx, w.a.current().users, "bob", "builder"); !errors.Is(err, errBusy) {
+	if err := w.a.checkPassword(ctx, w.a.current().users, netip.Addr{}, "bob", "builder"); !errors.Is(err, errBusy) {
 		t.Errorf("%v", err)
+	}
+}
+
+// Whoever floods the gate waits for itself: one address has few turns, and others
+// come to theirs.
+func TestOneClientDoesNotTakeAllTurns(t *testing.T) {
+	w := newWorld(t, nil)
+	users, flooder, other := w.a.current().users, netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8:0:1::1")
+	w.a.patience = 200 * time.Millisecond
+	for range cap(w.a.turns.slots) {
+		w.a.turns.slots <- struct{}{}
+	}
+	var wg sync.WaitGroup
+	for i := range maxTurns {
+		wg.Go(func() { _ = w.a.checkPassword(t.Context(), users, flooder, "bob", strings.Repeat("x", i+1)) })
+	}
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		w.a.turns.mu.Lock()
+		n := w.a.turns.waiting[block(flooder)]
+		w.a.turns.mu.Unlock()
+		if n == maxTurns || time.Since(start) > 5*time.Second {
+			break
+		}
+	}
+	w.a.patience = time.Hour // nobody comes to a turn, so only a refusal ends this one
+	if err := w.a.checkPassword(t.Context(), users, netip.MustParseAddr("2001:db8::2"), "bob", "more"); !errors.Is(err, errBusy) {
+		t.Errorf("a fifth of the same network: %v", err)
+	}
+	<-w.a.turns.slots
+	if err := w.a.checkPassword(t.Context(), users, other, "bob", "builder"); err != nil {
+		t.Errorf("another client: %v", err)
+	}
+	wg.Wait()
+}
+
+func TestTheGatesOwnSecretsAreKnown(t *testing.T) {
+	w := newWorld(t, withTokens)
+	token := w.tokenFor("repository:docker.io/library/nginx:pull")
+	own := func(header string) bool {
+		t.Helper()
+		r := &http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{"Authorization": {header}}}
+		is, err := w.a.Own(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return is
+	}
+	encoded := func(s string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(s)) }
+	for header, want := range map[string]bool{
+		encoded("alice:wonderland"): true, encoded("alice:of-the-registry"): false, encoded("carol:wonderland"): false,
+		"Bearer " + token: true, "Bearer of-the-registry": false, "Negotiate x": false,
+	} {
+		if own(header) != want {
+			t.Errorf("%.20s…: expected %t", header, want)
+		}
+	}
+	w.pass(2 * time.Hour)
+	if !own("Bearer " + token) {
+		t.Error("a token that has expired is still the gate's")
+	}
+	w.a.patience = time.Millisecond
+	for range cap(w.a.turns.slots) {
+		w.a.turns.slots <- struct{}{}
+	}
+	r := &http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{"Authorization": {encoded("bob:guess")}}}
+	if _, err := w.a.Own(r); refusalOf(err).Status != http.StatusServiceUnavailable {
+		t.Errorf("what cannot be told is not passed on: %v", err)
 	}
 }
 

@@ -170,7 +170,7 @@ func (a *Authority) grantPassword(r *http.Request, s *state, g grant, user, pass
 	if err := checkCredentials(user, password); err != nil {
 		return grant{}, badGrant(err.Error())
 	}
-	switch err := a.checkPassword(r.Context(), s.users, user, password); {
+	switch err := a.checkPassword(r.Context(), s.users, a.Client(r), user, password); {
 	case errors.Is(err, errBusy):
 		return grant{}, busy()
 	case err != nil:

@@ -47,7 +47,7 @@ import (
 )
 
 // maxFronts bounds Options.Fronts: each is one more request of a probe.
-const maxFronts = 4
+const maxFronts = 64
 
 // Options wire a [Handler]. Registry, Serve, Identify, CA, Audit and Logger are
 // needed.
@@ -68,7 +68,7 @@ type Options struct {
 	Identify func(r *http.Request) (auth.Identity, error)
 
 	Tunnel []string         // see [Tunnels]
-	Fronts []string         // host[:port] of at most four registries that must not answer in a tunnel
+	Fronts []string         // host[:port] of at most 64 registries that must not answer in a tunnel
 	Own    []netip.AddrPort // where the gate listens; the proxy's own listener need not be among them
 	CA     *CA
 

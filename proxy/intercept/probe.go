@@ -3,6 +3,7 @@ package intercept
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,15 @@ const (
 	probeHeaders = 64 << 10         // bytes read of one header
 	probeHops    = 4                // redirects followed at the same place
 )
+
+// probeAgent is what a probe says it is: what a client of a tunnel could say. A
+// place must not be able to answer its probes otherwise than its clients.
+const probeAgent = "containerd/2.1.4"
+
+// probeName is a repository that cannot be known beforehand.
+func probeName() string {
+	return "library/" + strings.ToLower(rand.Text()[:12])
+}
 
 // probes finds out whether a place answers as a registry before a tunnel opens to
 // it, and remembers the answers by place and address.
@@ -143,7 +153,7 @@ func (p *probes) probe(t target, a netip.AddrPort) error {
 	if err := probeOwn(ctx, client, t, http.MethodGet, "/v2/"); err != nil {
 		return err
 	}
-	if err := probeOwn(ctx, client, t, http.MethodHead, "/v2/pullgate/probe/manifests/latest"); err != nil {
+	if err := probeOwn(ctx, client, t, http.MethodHead, "/v2/"+probeName()+"/manifests/latest"); err != nil {
 		return err
 	}
 	for _, front := range p.fronts {
@@ -205,7 +215,7 @@ func ask(ctx context.Context, c *http.Client, t target, method, path, host strin
 		return probeAnswer{}, err
 	}
 	r.Host = host
-	r.Header.Set("User-Agent", "pullgate-probe")
+	r.Header.Set("User-Agent", probeAgent)
 	resp, err := c.Do(r)
 	if err != nil {
 		return probeAnswer{}, err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -50,7 +51,7 @@ func TestTunnelsToRegistriesAreRefused(t *testing.T) {
 				w.Header().Set("Docker-Content-Digest", "sha256:00")
 			}
 			notFound(w)
-		}, "HEAD /v2/pullgate/probe/manifests/latest: a Docker-Content-Digest header"},
+		}, "/manifests/latest: a Docker-Content-Digest header"},
 		"fronted": {func(w http.ResponseWriter, r *http.Request) {
 			if r.Host == front {
 				w.WriteHeader(401)
@@ -78,10 +79,39 @@ func TestTunnelsToRegistriesAreRefused(t *testing.T) {
 			}
 			w.open(target)
 			host := target // the port is not that of https
-			if want := []string{"GET " + host + "/v2/", "HEAD " + host + "/v2/pullgate/probe/manifests/latest", "GET " + front + "/v2/", "GET cdn.example/v2/"}; !slices.Equal(o.requests(), want) {
+			if want := []string{"GET " + host + "/v2/", "HEAD " + host + "/v2/library/*/manifests/latest", "GET " + front + "/v2/", "GET cdn.example/v2/"}; !slices.Equal(masked(o.requests()), want) {
 				t.Errorf("asked %q, want %q", o.requests(), want)
 			}
 		})
+	}
+}
+
+// masked leaves out the name that a probe makes up.
+func masked(requests []string) []string {
+	made := regexp.MustCompile(`/library/[a-z2-7]{12}/`)
+	for i, r := range requests {
+		requests[i] = made.ReplaceAllString(r, "/library/*/")
+	}
+	return requests
+}
+
+func TestAProbeCannotBeToldFromAClient(t *testing.T) {
+	var names, agents []string
+	for range 2 {
+		w, _, target := cdn(t, func(w http.ResponseWriter, r *http.Request) {
+			agents = append(agents, r.UserAgent())
+			names = append(names, r.URL.Path)
+			http.NotFound(w, r)
+		}, nil)
+		w.open(target)
+	}
+	if slices.Contains(names[:len(names)/2], names[len(names)-1]) {
+		t.Errorf("the name is known beforehand: %q", names)
+	}
+	for _, a := range agents {
+		if strings.Contains(a, "pullgate") {
+			t.Errorf("a probe says that it is one: %s", a)
+		}
 	}
 }
 

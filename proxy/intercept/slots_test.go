@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,10 +51,10 @@ func TestOptionsThatAreMissingOrWrong(t *testing.T) {
 	for name, spoil := range map[string]func(*Options){
 		"Registry": func(o *Options) { o.Registry = nil }, "Serve": func(o *Options) { o.Serve = nil }, "Identify": func(o *Options) { o.Identify = nil },
 		"CA": func(o *Options) { o.CA = nil }, "Audit": func(o *Options) { o.Audit = nil }, "Logger": func(o *Options) { o.Logger = nil },
-		"tunnel: [0]":      func(o *Options) { o.Tunnel = []string{"169.254.169.254"} },
-		"at most 4 fronts": func(o *Options) { o.Fronts = make([]string, 5) },
-		"fronts: expected": func(o *Options) { o.Fronts = []string{"https://a.example"} },
-		"limits":           func(o *Options) { o.MaxConnections = -1 },
+		"tunnel: [0]":       func(o *Options) { o.Tunnel = []string{"169.254.169.254"} },
+		"at most 64 fronts": func(o *Options) { o.Fronts = slices.Repeat([]string{"a.example"}, 65) },
+		"fronts: expected":  func(o *Options) { o.Fronts = []string{"https://a.example"} },
+		"limits":            func(o *Options) { o.MaxConnections = -1 },
 	} {
 		o := good
 		spoil(&o)

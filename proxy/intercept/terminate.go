@@ -32,6 +32,9 @@ type inner struct {
 	id     auth.Identity
 	client string // address that X-Forwarded-For says, "" when it is the connection's
 	serve  http.Handler
+	// again asks once more who connected: a user who is gone must not go on over a
+	// connection that is still open.
+	again func() (auth.Identity, error)
 }
 
 type innerKey struct{}
@@ -67,7 +70,9 @@ func (h *Handler) terminate(x *exchange, t target, registry string) error {
 		s.release()
 		return err
 	}
-	c.inner = &inner{target: t, id: x.id, serve: api}
+	// The server is done with the request; what it said is not changed any more.
+	connect := x.r.Clone(context.WithoutCancel(x.r.Context()))
+	c.inner = &inner{target: t, id: x.id, serve: api, again: func() (auth.Identity, error) { return h.opts.Identify(connect) }}
 	if x.client != peer(c.RemoteAddr().String()) && x.client.IsValid() {
 		c.inner.client = x.client.String()
 	}
@@ -173,6 +178,12 @@ func (h *Handler) serveInner(w http.ResponseWriter, r *http.Request) {
 
 // check holds a request to the place that the client connected to.
 func (in *inner) check(r *http.Request) error {
+	switch id, err := in.again(); {
+	case err != nil:
+		return refusef(http.StatusForbidden, "whoever connected is not known any more", "a new connection with credentials that are good now")
+	case id.String() != in.id.String():
+		return refusef(http.StatusForbidden, "whoever connected is known as somebody else now", "a new connection")
+	}
 	if !strings.HasPrefix(r.RequestURI, "/") {
 		return refusef(http.StatusBadRequest, "expected a path as the request's target inside a connection to "+in.target.String(),
 			"a request as to the registry itself")

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -395,4 +396,39 @@ func (c *earlyConn) Read(p []byte) (int, error) {
 		c.skip = ""
 	}
 	return c.Conn.Read(p)
+}
+
+// Who connected is asked again for each request: a user who was removed, or who is
+// somebody else now, does not go on over a connection that is still open.
+func TestWhoIsGoneDoesNotGoOn(t *testing.T) {
+	for name, now := range map[string]func() (auth.Identity, error){
+		"refused":       func() (auth.Identity, error) { return auth.Identity{}, &auth.Refusal{Status: http.StatusProxyAuthRequired} },
+		"cannot tell":   func() (auth.Identity, error) { return auth.Identity{}, errors.New("no idea") },
+		"somebody else": func() (auth.Identity, error) { return auth.Identity{Kind: auth.User, Name: "bob"}, nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var gone atomic.Bool
+			w := newWorld(t, func(_ *world, o *Options) {
+				o.Identify = func(*http.Request) (auth.Identity, error) {
+					if gone.Load() {
+						return now()
+					}
+					return auth.Identity{Kind: auth.User, Name: "alice"}, nil
+				}
+			})
+			c := w.inside()
+			if a := get(t, c, registryHost, "/v2/"); a.status != http.StatusOK {
+				t.Fatalf("%+v", a)
+			}
+			served := len(w.requests())
+			gone.Store(true)
+			if a := get(t, c, registryHost, "/v2/"); a.status != http.StatusForbidden {
+				t.Errorf("%+v", a)
+			}
+			w.wantRecord(audit.Denied, audit.KindConnect, "whoever connected is")
+			if n := len(w.requests()); n != served {
+				t.Errorf("%d requests were served after that", n-served)
+			}
+		})
+	}
 }

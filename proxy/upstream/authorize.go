@@ -175,17 +175,67 @@ func (c *consents) put(k consentKey) {
 	}
 }
 
+// maxQuestions bounds how many questions one registry is asked at a time.
+const maxQuestions = 64
+
 // questions lets those who ask the same at the same time share the answer. The
 // key must hold everything that the answer depends on, credentials first of all.
-type questions struct{ flight singleflight.Group }
+type questions struct {
+	flight singleflight.Group
+	slots  chan struct{} // one for each question that may be open
 
-// once asks, within limit, on behalf of all who have the key. Who leaves before
-// there is an answer gets what gone makes of the end of its context.
+	mu   sync.Mutex
+	open map[string]*question
+}
+
+// question is how many wait for an answer, and how to give it up when none does.
+type question struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	askers int
+}
+
+func newQuestions() *questions {
+	return &questions{slots: make(chan struct{}, maxQuestions), open: map[string]*question{}}
+}
+
+func (q *questions) join(ctx context.Context, key string, limit time.Duration) *question {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	one := q.open[key]
+	if one == nil {
+		one = &question{}
+		one.ctx, one.cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), limit, errSlowAnswer)
+		q.open[key] = one
+	}
+	one.askers++
+	return one
+}
+
+func (q *questions) leave(key string, one *question) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if one.askers--; one.askers == 0 {
+		one.cancel()
+		delete(q.open, key)
+		q.flight.Forget(key) // whoever asks now begins anew
+	}
+}
+
+// once asks, within limit, on behalf of all who have the key, and gives up when the
+// last of them has left. Who leaves before there is an answer gets what gone makes
+// of the end of its context.
 func (q *questions) once(ctx context.Context, key string, ask func(context.Context) error, limit time.Duration, gone func(context.Context) error) error {
+	one := q.join(ctx, key, limit)
+	defer q.leave(key, one)
 	done := q.flight.DoChan(key, func() (any, error) {
-		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), limit, errSlowAnswer)
-		defer cancel()
-		return nil, ask(ctx)
+		select {
+		case q.slots <- struct{}{}:
+			defer func() { <-q.slots }()
+		case <-one.ctx.Done():
+			return nil, gone(one.ctx)
+		}
+		return nil, ask(one.ctx)
 	})
 	select {
 	case res := <-done:

@@ -340,3 +340,50 @@ func TestAuthorizeEnds(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 }
+
+// A question ends with the last client that waits for the answer, and a registry is
+// not asked everything at once.
+func TestQuestionsEndWithWhoeverAsked(t *testing.T) {
+	var now, most, ended atomic.Int64
+	arrived := make(chan struct{}, 200)
+	release := make(chan struct{})
+	reg := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		n := now.Add(1)
+		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+		}
+		arrived <- struct{}{}
+		select {
+		case <-r.Context().Done():
+			ended.Add(1)
+		case <-release:
+		}
+		now.Add(-1)
+	})
+	t.Cleanup(func() { close(release) })
+	o := clientOptions(t, reg.URL)
+	o.HeaderTimeout = 30 * time.Second
+	c := open(t, o)
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for i := range 150 {
+		all.Go(func() {
+			_ = c.Authorize(WithAuthorization(ctx, fmt.Sprintf("Bearer %d", i)), named(t, "r.example/a:v1"), false)
+		})
+	}
+	for range maxQuestions {
+		<-arrived
+	}
+	cancel()
+	all.Wait()
+	for start := time.Now(); (ended.Load() < maxQuestions || now.Load() > 0) && time.Since(start) < 10*time.Second; time.Sleep(time.Millisecond) {
+	}
+	if most.Load() != maxQuestions || ended.Load() != maxQuestions || now.Load() != 0 {
+		t.Errorf("%d open at a time, %d ended with their clients, %d still open", most.Load(), ended.Load(), now.Load())
+	}
+	q := c.fixed["r.example"].backend.(*remote).pass.asking
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.open) != 0 {
+		t.Errorf("%d questions are remembered", len(q.open))
+	}
+}

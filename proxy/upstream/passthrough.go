@@ -82,7 +82,7 @@ func (c *Client) passing(registry, op string) (*remote, error) {
 // by credentials.
 type passing struct {
 	yes    *consents
-	asking questions
+	asking *questions
 	realm  realm
 	plain  *http.Client // follows no redirects
 }
@@ -94,7 +94,7 @@ func (r *remote) passClients(yes *consents) {
 		r.opt.Logger.Warn("a client certificate is not presented: the registry is asked with the client's own credentials", "registry", r.name)
 	}
 	r.wire.certs.pairs = nil
-	r.pass = &passing{yes: yes, plain: &http.Client{Transport: r.wire,
+	r.pass = &passing{yes: yes, asking: newQuestions(), realm: realm{asking: newQuestions()}, plain: &http.Client{Transport: r.wire,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 

@@ -153,7 +153,7 @@ type realm struct {
 	known  bool
 	asked  time.Time
 	url    *url.URL // nil: not to a place that is relayed to
-	asking questions
+	asking *questions
 }
 
 // tokenRealm returns where the registry's token server is, nil when that is not
