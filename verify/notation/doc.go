@@ -1,0 +1,2 @@
+// Package notation judges Notary Project signatures.
+package notation
