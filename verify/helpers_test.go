@@ -111,6 +111,10 @@ func (r *fakeRegistry) ExtensionSignatures(ctx context.Context, ref reference.Ca
 	return r.extension, r.supported, nil
 }
 
+func (r *fakeRegistry) Referrers(ctx context.Context, ref reference.Canonical) ([]imgspec.Descriptor, error) {
+	return nil, r.ask(ctx, "referrers "+ref.String())
+}
+
 // fakeWeb is a signature server in memory.
 type fakeWeb struct {
 	mu    sync.Mutex

@@ -12,6 +12,7 @@ import (
 	"io"
 
 	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Registry is what discovery asks of the registry that holds an image. A thing
@@ -27,6 +28,11 @@ type Registry interface {
 	// ExtensionSignatures asks the X-Registry-Supports-Signatures API; supported is
 	// false when the registry does not announce it.
 	ExtensionSignatures(ctx context.Context, ref reference.Canonical) (sigs [][]byte, supported bool, err error)
+	// Referrers lists the manifests that say they are about subject, of every
+	// artifact type (OCI distribution-spec 1.1, "Listing Referrers": the API, or the
+	// fallback tag where there is none). No referrers are an empty list. The list is
+	// whole: one that is too long is an error.
+	Referrers(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, error)
 }
 
 // Web fetches one file of a signature server by http(s), bounded and guarded

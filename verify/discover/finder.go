@@ -9,6 +9,7 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -51,22 +52,37 @@ type Finder struct {
 	Web      Web
 }
 
-// Query says whose signatures to look for, and where.
+// Query says whose signatures to look for, and where. A place that is not asked
+// for is not asked.
 type Query struct {
 	// Ref names the repository; its tag or digest is not used.
 	Ref reference.Named
 	// Digest is the manifest's canonical (sha256) digest: signatures are stored
 	// under it whatever digest was asked for.
 	Digest digest.Digest
-	// Lookaside is the address from [Lookasides.Base].
+	// Subject is the judged manifest: media type, digest (the same as Digest) and
+	// size in bytes. It may be left out.
+	Subject imgspec.Descriptor
+	// Lookaside is the address from [Lookasides.Base]; Stored needs it.
 	Lookaside *url.URL
-	// Attachments asks for the .sig tag too.
+	// Stored asks for the registry's signature API or the lookaside.
+	Stored bool
+	// Attachments asks for the .sig tag.
 	Attachments bool
+	// Attestations asks for the .att tag.
+	Attestations bool
+	// Referrers asks for the manifests that refer to the judged one.
+	Referrers bool
+	// Repository is the signature repository: where .sig, .att and referrers are
+	// looked for, in another registry if it says so. Nil is Ref's own. Its tag or
+	// digest is not used.
+	Repository reference.Named
 }
 
 // Found is what the places hold.
 type Found struct {
 	Signatures []Signature
+	Documents  []Document
 	Looked     []string // the places that were asked, also when one failed
 }
 
@@ -79,10 +95,12 @@ func (f Finder) Find(ctx context.Context, q Query) (Found, error) {
 	}
 	var stored, attached Found
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		stored, err = f.stored(gctx, q)
-		return err
-	})
+	if q.Stored {
+		g.Go(func() (err error) {
+			stored, err = f.stored(gctx, q)
+			return err
+		})
+	}
 	if q.Attachments {
 		g.Go(func() (err error) {
 			attached, err = f.attachments(gctx, q)

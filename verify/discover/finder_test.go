@@ -41,6 +41,7 @@ type registry struct {
 	blobs     map[digest.Digest][]byte
 	extension [][]byte
 	supported bool
+	referrers []imgspec.Descriptor
 	errs      map[string]error // by operation
 	asked     []string
 }
@@ -83,6 +84,10 @@ func (r *registry) ExtensionSignatures(_ context.Context, ref reference.Canonica
 	return r.extension, r.supported, nil
 }
 
+func (r *registry) Referrers(_ context.Context, ref reference.Canonical) ([]imgspec.Descriptor, error) {
+	return r.referrers, r.ask("referrers", ref)
+}
+
 // web fetches from a test server as the gate's own client does: 404 means that
 // the file does not exist, any other status than 200 is an error.
 type web struct{ client *http.Client }
@@ -113,7 +118,7 @@ func query(t *testing.T, base string) Query {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Query{Ref: named(t, repo+":v1"), Digest: "sha256:" + hexD, Lookaside: u}
+	return Query{Ref: named(t, repo+":v1"), Digest: "sha256:" + hexD, Lookaside: u, Stored: true}
 }
 
 func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
