@@ -1,10 +1,18 @@
-// Package discover finds the signatures of a manifest.
+// Package discover finds the evidence about a manifest: signatures, sigstore
+// bundles, notation's signatures, attestations.
 //
-// It knows the places (signature servers configured by registries.d, a
-// registry's signature extension API, sigstore attachments), asks each of them
-// and returns everything found, or an error when one of them could not be asked.
-// Only a plain "not found" means that there is no (further) signature: any other
-// failure is an error, so that an outage can never look like an unsigned image.
+// It knows the places (signature servers configured by registries.d, a registry's
+// signature extension API, cosign's .sig and .att tags, manifests that refer to the
+// judged one), asks those that a query names, in the judged repository or in a
+// signature repository elsewhere, and returns everything found, or an error when one
+// of them could not be asked. Only a plain "not found" means that there is no
+// (further) evidence: any other failure is an error, so that an outage can never
+// look like an unsigned image.
+//
+// It never verifies a signature. It promises of what it returns that the bytes have
+// their digest, and of a referrer that it names the judged manifest as its subject;
+// what a list says about its entries is not believed. Every list, size and fan-out
+// is bounded, and what exceeds a bound is an error.
 package discover
 
 import (

@@ -12,11 +12,24 @@ const (
 	KindDSSE     Kind = "dsse"     // a DSSE envelope
 )
 
+// Origin is a kind of place.
+type Origin string
+
+// Origins of evidence. containers/image knows the first two only, so what comes
+// from the others is not for requirements that must mean the same as there.
+const (
+	OriginStored       Origin = "stored"       // the registry's signature API or a lookaside
+	OriginAttachments  Origin = "attachments"  // the .sig tag
+	OriginAttestations Origin = "attestations" // the .att tag
+	OriginReferrers    Origin = "referrers"    // manifests that refer to the judged one
+)
+
 // Document is one piece of evidence as it is stored. Nothing in it is verified but
 // its digest.
 type Document struct {
 	// Source is where it was found, without credentials.
 	Source string
+	Origin Origin // the kind of place
 	Kind   Kind
 	// MediaType is the one of the layer: application/vnd.dev.sigstore.bundle.v0.3+json,
 	// application/jose+json, application/cose, application/vnd.dsse.envelope.v1+json.

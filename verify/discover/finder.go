@@ -5,21 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 
-	"github.com/distribution/reference"
-	"github.com/opencontainers/go-digest"
-	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 )
 
 // Limits of one place. A place that exceeds one is in error: nothing is cut off.
 const (
-	MaxSignatures     = 127      // signatures
-	MaxSignatureBytes = 4 << 20  // bytes of one signature
-	MaxPlaceBytes     = 16 << 20 // bytes of all signatures of one place together
-	maxManifestBytes  = 4 << 20  // bytes of an attachment manifest
-	attachmentFetches = 4        // payloads fetched at once
+	MaxSignatures     = 127      // signatures and documents
+	MaxSignatureBytes = 4 << 20  // bytes of one signature or document
+	MaxPlaceBytes     = 16 << 20 // bytes of all of one place together, with the manifests of referrers
+	MaxReferrers      = 64       // manifests that refer to one
+	maxManifestBytes  = 4 << 20  // bytes of the manifest of an attachment or a referrer
+	fetches           = 4        // manifests or layers of one place fetched at once
 )
 
 // Inconclusive says that a place could not be asked, so nobody can tell whether
@@ -52,101 +49,65 @@ type Finder struct {
 	Web      Web
 }
 
-// Query says whose signatures to look for, and where. A place that is not asked
-// for is not asked.
-type Query struct {
-	// Ref names the repository; its tag or digest is not used.
-	Ref reference.Named
-	// Digest is the manifest's canonical (sha256) digest: signatures are stored
-	// under it whatever digest was asked for.
-	Digest digest.Digest
-	// Subject is the judged manifest: media type, digest (the same as Digest) and
-	// size in bytes. It may be left out.
-	Subject imgspec.Descriptor
-	// Lookaside is the address from [Lookasides.Base]; Stored needs it.
-	Lookaside *url.URL
-	// Stored asks for the registry's signature API or the lookaside.
-	Stored bool
-	// Attachments asks for the .sig tag.
-	Attachments bool
-	// Attestations asks for the .att tag.
-	Attestations bool
-	// Referrers asks for the manifests that refer to the judged one.
-	Referrers bool
-	// Repository is the signature repository: where .sig, .att and referrers are
-	// looked for, in another registry if it says so. Nil is Ref's own. Its tag or
-	// digest is not used.
-	Repository reference.Named
-}
-
-// Found is what the places hold.
-type Found struct {
-	Signatures []Signature
-	Documents  []Document
-	Looked     []string // the places that were asked, also when one failed
-}
-
-// Find asks every place and returns all signatures: the registry's signature API
-// or, where the registry does not have it, the lookaside; and beside it the .sig
-// tag. Any failure other than "does not exist" is an [*Inconclusive] error.
+// Find asks the places of q, all at once, and returns what they hold: the
+// registry's signature API or, where the registry does not have it, the lookaside;
+// the .sig tag, with bundles too where q asks for referrers; the .att tag; the
+// referrers. Evidence that is the same in two places is returned once. Any failure
+// other than "does not exist" is an [*Inconclusive] error, and nothing but Looked is
+// returned beside it.
 func (f Finder) Find(ctx context.Context, q Query) (Found, error) {
-	if err := q.Digest.Validate(); err != nil {
-		return Found{}, fmt.Errorf("digest of the manifest: %w", err)
+	if err := q.check(); err != nil {
+		return Found{}, err
 	}
-	var stored, attached Found
+	places := f.places(q)
+	parts := make([]Found, len(places))
 	g, gctx := errgroup.WithContext(ctx)
-	if q.Stored {
+	for i, p := range places {
 		g.Go(func() (err error) {
-			stored, err = f.stored(gctx, q)
-			return err
-		})
-	}
-	if q.Attachments {
-		g.Go(func() (err error) {
-			attached, err = f.attachments(gctx, q)
+			parts[i], err = p.ask(gctx)
 			return err
 		})
 	}
 	err := g.Wait()
-	found := Found{
-		Signatures: append(stored.Signatures, attached.Signatures...),
-		Looked:     append(stored.Looked, attached.Looked...),
+	var found Found
+	seen := map[string]bool{}
+	for i, part := range parts {
+		found.Looked = append(found.Looked, part.Looked...)
+		if err == nil {
+			found.add(part, places[i].origin, seen)
+		}
 	}
-	if err != nil {
-		found.Signatures = nil
-		return found, err
-	}
-	return found, nil
+	return found, err
 }
 
-// stored asks the registry's signature API, and the lookaside when there is none.
-func (f Finder) stored(ctx context.Context, q Query) (Found, error) {
-	place := "the signature API of " + reference.Domain(q.Ref)
-	ref, err := reference.WithDigest(reference.TrimNamed(q.Ref), q.Digest)
-	if err != nil {
-		return Found{}, fmt.Errorf("reference of the signatures: %w", err)
+// place is one place to ask.
+type place struct {
+	origin Origin
+	ask    func(context.Context) (Found, error)
+}
+
+// places lists what q asks for, in the order of the answer.
+func (f Finder) places(q Query) []place {
+	var out []place
+	if q.Stored {
+		out = append(out, place{OriginStored, func(ctx context.Context) (Found, error) { return f.stored(ctx, q) }})
 	}
-	sigs, supported, err := f.Registry.ExtensionSignatures(ctx, ref)
-	if err != nil {
-		return Found{Looked: []string{place}}, inconclusive(place, err)
-	}
-	if !supported {
-		return f.lookaside(ctx, q)
-	}
-	found := Found{Looked: []string{place}}
-	if len(sigs) > MaxSignatures {
-		return found, inconclusive(place, fmt.Errorf("expected at most %d signatures, found %d", MaxSignatures, len(sigs)))
-	}
-	total := 0
-	for i, s := range sigs {
-		if total += len(s); len(s) > MaxSignatureBytes || total > MaxPlaceBytes {
-			return found, inconclusive(place, errTooMuch)
+	if q.Attachments {
+		kinds := []Kind{kindSigning}
+		if q.Referrers { // whoever can use a bundle there can use it here
+			kinds = append(kinds, KindBundle)
 		}
-		// The API carries simple signing signatures only, so the bytes are not
-		// sniffed: what is no OpenPGP message counts as a malformed signature.
-		found.Signatures = append(found.Signatures, Signature{Source: fmt.Sprintf("%s (%d)", place, i+1), Simple: s})
+		out = append(out, place{OriginAttachments, func(ctx context.Context) (Found, error) { return f.tagged(ctx, q, ".sig", kinds...) }})
 	}
-	return found, nil
+	if q.Attestations {
+		out = append(out, place{OriginAttestations, func(ctx context.Context) (Found, error) {
+			return f.tagged(ctx, q, ".att", KindDSSE, KindBundle)
+		}})
+	}
+	if q.Referrers {
+		out = append(out, place{OriginReferrers, func(ctx context.Context) (Found, error) { return f.referrers(ctx, q) }})
+	}
+	return out
 }
 
 // errTooMuch is a place that holds more than can be looked at.

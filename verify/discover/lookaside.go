@@ -6,7 +6,39 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+
+	"github.com/distribution/reference"
 )
+
+// stored asks the registry's signature API, and the lookaside when there is none.
+func (f Finder) stored(ctx context.Context, q Query) (Found, error) {
+	place := "the signature API of " + reference.Domain(q.Ref)
+	ref, err := reference.WithDigest(reference.TrimNamed(q.Ref), q.Digest)
+	if err != nil {
+		return Found{}, fmt.Errorf("reference of the signatures: %w", err)
+	}
+	sigs, supported, err := f.Registry.ExtensionSignatures(ctx, ref)
+	if err != nil {
+		return Found{Looked: []string{place}}, inconclusive(place, err)
+	}
+	if !supported {
+		return f.lookaside(ctx, q)
+	}
+	found := Found{Looked: []string{place}}
+	if len(sigs) > MaxSignatures {
+		return found, inconclusive(place, fmt.Errorf("expected at most %d signatures, found %d", MaxSignatures, len(sigs)))
+	}
+	total := 0
+	for i, s := range sigs {
+		if total += len(s); len(s) > MaxSignatureBytes || total > MaxPlaceBytes {
+			return found, inconclusive(place, errTooMuch)
+		}
+		// The API carries simple signing signatures only, so the bytes are not
+		// sniffed: what is no OpenPGP message counts as a malformed signature.
+		found.Signatures = append(found.Signatures, Signature{Source: fmt.Sprintf("%s (%d)", place, i+1), Simple: s})
+	}
+	return found, nil
+}
 
 // lookaside reads signature-1, signature-2, … below q.Lookaside until one does
 // not exist (containers/image, docs/signature-protocols.md).

@@ -20,6 +20,8 @@ const sigstorePrefix = "\x00sigstore-json\n"
 type Signature struct {
 	// Source is where it was found, without credentials.
 	Source string
+	// Origin is the kind of place.
+	Origin Origin
 	// Simple is an OpenPGP message that carries a simple signing payload
 	// (containers-signature(5)).
 	Simple []byte
