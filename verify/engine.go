@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/pullgate/pullgate/verify/discover"
 )
 
@@ -20,6 +22,7 @@ const findTimeout = 60 * time.Second
 type Engine struct {
 	policy   atomic.Pointer[Policy]
 	finder   discover.Finder
+	roots    Roots // nil: none are configured
 	now      func() time.Time
 	tempDirs []string // where sigstore signatures pass through, in order of preference
 }
@@ -61,7 +64,7 @@ func (e *Engine) Policy() *Policy { return e.policy.Load() }
 // Revision is the revision of the policy in force.
 func (e *Engine) Revision() string {
 	if p := e.policy.Load(); p != nil {
-		return p.revision
+		return e.revisionOf(p)
 	}
 	return ""
 }
@@ -81,7 +84,7 @@ func (e *Engine) Verify(ctx context.Context, s Subject) (v Verdict, err error) {
 }
 
 func (e *Engine) verify(ctx context.Context, p *Policy, s Subject) (v Verdict, err error) {
-	v.Revision = p.revision
+	v.Revision = e.revisionOf(p)
 	defer func() {
 		// Signatures come from anybody. A parser that trips over one must neither
 		// take the gate down nor decide.
@@ -128,9 +131,10 @@ func (e *Engine) find(ctx context.Context, p *Policy, j *judged, reqs []*require
 	if err != nil {
 		return discover.Found{}, err
 	}
-	q := discover.Query{Ref: j.ref(), Digest: j.canonical, Lookaside: base}
+	q := discover.Query{Ref: j.ref(), Digest: j.canonical, Lookaside: base,
+		Subject: ocispec.Descriptor{MediaType: j.subject.MediaType, Digest: j.canonical, Size: int64(len(j.subject.Manifest))}}
 	for _, r := range reqs {
-		q.Attachments = q.Attachments || r.trust != nil
+		r.wants(&q)
 	}
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()

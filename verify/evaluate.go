@@ -16,6 +16,7 @@ const maxReasons = 16
 type outcome struct {
 	Result
 	expires time.Time
+	times   []time.Time // proven by a log or a timestamp authority, in order
 }
 
 // evaluateOne judges an image by one requirement. One accepted signature is
@@ -30,6 +31,8 @@ func (e *Engine) evaluateOne(ctx context.Context, p *Policy, j *judged, r *requi
 		o.Found = []string{"not evaluated: another requirement of this scope denies every image"}
 		o.WouldPass = r.wouldPass(j.ref())
 		return o, nil
+	case r.ext != nil:
+		return e.judgeExtension(ctx, p, j, r, found)
 	case !r.needsSignatures():
 		allowed, err := evaluate(ctx, r.native, j)
 		if ctx.Err() != nil {

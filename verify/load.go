@@ -28,6 +28,8 @@ type loader struct {
 	dir  string // where relative paths count from
 	weak bool
 	now  time.Time
+	// roots are the names of trust roots that may be named.
+	roots map[string]bool
 
 	faults   Faults
 	warnings []Warning
@@ -63,7 +65,7 @@ func (l *loader) load(data []byte) parsed {
 		l.fault("", err.Error(), "")
 		return parsed{}
 	}
-	_, strict := signature.NewPolicyFromBytes(data)
+	_, strict := signature.NewPolicyFromBytes(splice(data))
 	var raw rawPolicy
 	if err := json.Unmarshal(data, &raw); err != nil && strict == nil {
 		strict = err
@@ -99,6 +101,16 @@ func (l *loader) list(raws []json.RawMessage, key string, suspect bool) []*requi
 	out := make([]*requirement, 0, len(raws))
 	for i, raw := range raws {
 		at := fmt.Sprintf("%s[%d]", key, i)
+		if isExtension(raw) {
+			r, inlined, err := l.extend(at, raw, 0)
+			if err != nil {
+				l.fault(at, err.Error(), "see docs/policy.md, extension requirements")
+				continue
+			}
+			raws[i] = inlined
+			out = append(out, r)
+			continue
+		}
 		if suspect {
 			if err := tryAlone(raw); err != nil {
 				l.fault(at, err.Error(), "see containers-policy.json(5)")
@@ -129,7 +141,7 @@ func (l *loader) attach(out *parsed, raw rawPolicy) {
 		l.fault("", err.Error(), "")
 		return
 	}
-	full, err := signature.NewPolicyFromBytes(out.inlined)
+	full, err := signature.NewPolicyFromBytes(splice(out.inlined))
 	if err != nil {
 		l.fault("", "after inlining the keys: "+err.Error(), "")
 		return
@@ -140,6 +152,9 @@ func (l *loader) attach(out *parsed, raw rawPolicy) {
 			return
 		}
 		for i, r := range ours {
+			if r.ext != nil {
+				continue
+			}
 			r.native = &signature.Policy{Default: theirs[i : i+1 : i+1]}
 		}
 	}

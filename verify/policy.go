@@ -24,6 +24,8 @@ type Options struct {
 	// InsecureAllowWeak accepts signatures made with SHA-1, MD5 or RIPEMD-160, and
 	// RSA or DSA keys under 2048 bits.
 	InsecureAllowWeak bool
+	// TrustRoots are the names of the trust roots that requirements may name.
+	TrustRoots []string
 }
 
 // Policy is a policy.json with all its keys and its registries.d in memory. It is
@@ -42,7 +44,10 @@ type Policy struct {
 // [Faults], everything that is wrong at once: a policy with a fault is not used.
 func LoadPolicy(o Options) (*Policy, error) {
 	l := &loader{file: o.PolicyFile, dir: filepath.Dir(o.PolicyFile), weak: o.InsecureAllowWeak,
-		now: time.Now(), files: []string{o.PolicyFile}}
+		now: time.Now(), files: []string{o.PolicyFile}, roots: map[string]bool{}}
+	for _, name := range o.TrustRoots {
+		l.roots[name] = true
+	}
 	var out parsed
 	if data, err := discover.ReadRegular(o.PolicyFile, maxPolicyFile); err != nil {
 		l.fault("", err.Error(), fmt.Sprintf("make it a readable regular file of at most %d bytes", maxPolicyFile))

@@ -6,6 +6,8 @@ import (
 
 	"github.com/distribution/reference"
 	"go.podman.io/image/v5/signature"
+
+	"github.com/pullgate/pullgate/verify/discover"
 )
 
 // Requirement types of policy.json (containers-policy.json(5)).
@@ -26,12 +28,25 @@ type requirement struct {
 	match  matcher
 	gpg    *keyring       // signedBy
 	trust  *sigstoreTrust // sigstoreSigned
+	ext    extension      // the types that only this package knows
 	// denies says why no image can pass; empty for requirements that can be met.
 	denies string
 }
 
 // needsSignatures tells whether signatures have to be fetched to evaluate r.
-func (r *requirement) needsSignatures() bool { return r.gpg != nil || r.trust != nil }
+func (r *requirement) needsSignatures() bool { return r.gpg != nil || r.trust != nil || r.ext != nil }
+
+// wants says which evidence has to be looked for.
+func (r *requirement) wants(q *discover.Query) {
+	switch {
+	case r.ext != nil:
+		r.ext.wants(q)
+	case r.gpg != nil:
+		q.Stored = true
+	case r.trust != nil:
+		q.Stored, q.Attachments = true, true
+	}
+}
 
 // required says for people what the requirement asks for.
 func (r *requirement) required() string {
@@ -42,6 +57,8 @@ func (r *requirement) required() string {
 		return r.kind + ": every image is refused"
 	case r.gpg != nil:
 		return fmt.Sprintf("%s: one of the GPG keys %s, %s", r.kind, someOf(r.gpg.names(true), ", "), clean(r.match.String()))
+	case r.ext != nil:
+		return r.kind + ": " + r.ext.required()
 	case r.trust != nil:
 		return fmt.Sprintf("%s: %s, %s", r.kind, r.trust.who(), clean(r.match.String()))
 	}
@@ -56,6 +73,8 @@ func (r *requirement) wouldPass(ref reference.Named) string {
 	case r.gpg != nil:
 		return fmt.Sprintf("a simple signing signature for %s by one of the keys %s",
 			clean(r.match.wants(ref)), someOf(r.gpg.names(false), ", "))
+	case r.ext != nil:
+		return r.ext.wouldPass(ref)
 	case r.trust != nil:
 		return fmt.Sprintf("a cosign signature (.sig attachment) for %s by %s", clean(r.match.wants(ref)), r.trust.who())
 	}

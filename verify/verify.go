@@ -103,6 +103,9 @@ type Result struct {
 	WouldPass string `json:"wouldPass,omitempty"`
 	// Signers identifies who signed what was accepted.
 	Signers []string `json:"signers,omitempty"`
+	// Evidence lists the digests of the documents that met the requirement, where
+	// they are stored under one.
+	Evidence []string `json:"evidence,omitempty"`
 }
 
 // Signature is one piece of evidence that was found, as it describes itself.

@@ -1,0 +1,268 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"github.com/pullgate/pullgate/verify/discover"
+)
+
+// Bounds of anyOf.
+const (
+	maxAlternatives = 32
+	maxTogether     = 32
+	maxAnyOfDepth   = 3
+)
+
+// anyOf is met when one of its alternatives is.
+type anyOf struct{ of []alternative }
+
+// alternative is met when all its requirements are.
+type alternative struct {
+	all []*requirement
+	// until is when the alternative ends to count, whatever was signed when; zero:
+	// never.
+	until time.Time
+	// before is when what it rests on must have been signed, proven by a
+	// transparency log or a timestamp authority; zero: whenever.
+	before time.Time
+}
+
+// anyOf reads {"type":"anyOf","of":[ALTERNATIVE,…]}, where an alternative is a list
+// of requirements or {"type":"allOf","of":[REQUIREMENT,…],"until":…,"signedBefore":…}.
+func (l *loader) anyOf(at string, raw json.RawMessage, depth int) (extension, object, error) {
+	o, err := strictObject(raw, "type", "of")
+	if err != nil {
+		return nil, nil, err
+	}
+	if depth >= maxAnyOfDepth {
+		return nil, nil, fmt.Errorf("expected at most %d levels of anyOf, found more", maxAnyOfDepth)
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(o["of"], &list); err != nil || len(list) == 0 || len(list) > maxAlternatives {
+		return nil, nil, fmt.Errorf(`of: expected a list of 1 to %d alternatives, each a list of requirements or {"type": "allOf", …}`, maxAlternatives)
+	}
+	x := &anyOf{}
+	for i, raw := range list {
+		key := fmt.Sprintf("%s.of[%d]", at, i)
+		alt, inlined, err := l.alternative(key, raw, depth)
+		if err != nil {
+			return nil, nil, fmt.Errorf("of[%d]: %w", i, err)
+		}
+		if !alt.until.IsZero() && !l.now.Before(alt.until) {
+			l.warn(key+".until", "this alternative has ended on "+alt.until.Format(time.RFC3339), "take it out")
+		}
+		x.of = append(x.of, alt)
+		list[i] = inlined
+	}
+	return x, o, o.set("of", list)
+}
+
+// alternative reads one of anyOf.
+func (l *loader) alternative(at string, raw json.RawMessage, depth int) (alternative, json.RawMessage, error) {
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) == nil && list != nil {
+		alt, err := l.together(at, list, depth)
+		if err != nil {
+			return alternative{}, nil, err
+		}
+		inlined, err := json.Marshal(list)
+		return alt, inlined, err
+	}
+	o, err := strictObject(raw, "type", "of", "until", "signedBefore")
+	if err != nil {
+		return alternative{}, nil, err
+	}
+	if o.text("type") != "allOf" {
+		return alternative{}, nil, errors.New(`expected a list of requirements or an object of type "allOf"`)
+	}
+	if err := json.Unmarshal(o["of"], &list); err != nil {
+		return alternative{}, nil, errors.New("of: expected a list of requirements")
+	}
+	alt, err := l.together(at+".of", list, depth)
+	if err != nil {
+		return alternative{}, nil, err
+	}
+	if alt.until, err = o.date("until"); err != nil {
+		return alternative{}, nil, err
+	}
+	if alt.before, err = o.date("signedBefore"); err != nil {
+		return alternative{}, nil, err
+	}
+	if !alt.before.IsZero() && !provesTimes(alt.all) {
+		return alternative{}, nil, errors.New("signedBefore: nothing proves when these requirements' signatures were made; " +
+			"it works with bundleSigned, notationSigned and attested")
+	}
+	if err := o.set("of", list); err != nil {
+		return alternative{}, nil, err
+	}
+	inlined, err := json.Marshal(o)
+	return alt, inlined, err
+}
+
+// together reads the requirements of one alternative and inlines them in list.
+func (l *loader) together(at string, list []json.RawMessage, depth int) (alternative, error) {
+	if len(list) == 0 || len(list) > maxTogether {
+		return alternative{}, fmt.Errorf("expected a list of 1 to %d requirements, found %d", maxTogether, len(list))
+	}
+	var alt alternative
+	for i, raw := range list {
+		r, inlined, err := l.inner(fmt.Sprintf("%s[%d]", at, i), raw, depth)
+		if err != nil {
+			return alternative{}, fmt.Errorf("[%d]: %w", i, err)
+		}
+		alt.all = append(alt.all, r)
+		list[i] = inlined
+	}
+	return alt, nil
+}
+
+// provesTimes tells whether every requirement that looks at signatures can prove
+// when they were made.
+func provesTimes(reqs []*requirement) bool {
+	any := false
+	for _, r := range reqs {
+		switch {
+		case r.kind == typeBundle, r.kind == typeNotation, r.kind == typeAttested:
+			any = true
+		case r.needsSignatures():
+			return false
+		}
+	}
+	return any
+}
+
+// date reads a member that must be a time when it is there (RFC 3339).
+func (o object) date(key string) (time.Time, error) {
+	s, err := o.strictText(key)
+	if err != nil || s == "" && o[key] == nil {
+		return time.Time{}, err
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || t.IsZero() {
+		return time.Time{}, fmt.Errorf("%s: expected a time like 2027-01-31T00:00:00Z", key)
+	}
+	return t, nil
+}
+
+func (x *anyOf) wants(q *discover.Query) {
+	for _, alt := range x.of {
+		for _, r := range alt.all {
+			r.wants(q)
+		}
+	}
+}
+
+func (x *anyOf) required() string {
+	var out []string
+	for _, alt := range x.of {
+		out = append(out, alt.required())
+	}
+	return "any of: " + strings.Join(out, "; or ")
+}
+
+func (a alternative) required() string {
+	var out []string
+	for _, r := range a.all {
+		out = append(out, r.required())
+	}
+	text := strings.Join(out, " and ")
+	if !a.until.IsZero() {
+		text += ", until " + a.until.Format(time.RFC3339)
+	}
+	if !a.before.IsZero() {
+		text += ", signed before " + a.before.Format(time.RFC3339)
+	}
+	return text
+}
+
+func (x *anyOf) wouldPass(ref reference.Named) string {
+	var out []string
+	for _, alt := range x.of {
+		var all []string
+		for _, r := range alt.all {
+			pass := r.wouldPass(ref)
+			if pass == "" {
+				all = nil // one of them can never be met
+				break
+			}
+			all = append(all, pass)
+		}
+		if len(all) > 0 {
+			out = append(out, strings.Join(all, " and "))
+		}
+	}
+	return strings.Join(out, "; or ")
+}
+
+func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {
+	var o outcome
+	for i, alt := range x.of {
+		one, err := alt.judge(ctx, in)
+		if err != nil {
+			return outcome{}, err
+		}
+		if one.Allowed {
+			return one, nil
+		}
+		for _, f := range one.Found {
+			o.Found = append(o.Found, fmt.Sprintf("alternative %d: %s", i+1, f))
+		}
+	}
+	return o, nil
+}
+
+// judge judges one alternative. Its outcome ends with the first of what it rests on.
+func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
+	o := outcome{Result: Result{Allowed: true}, expires: a.until}
+	if !a.until.IsZero() && !in.now.Before(a.until) {
+		return outcome{Result: Result{Found: []string{"it has ended on " + a.until.Format(time.RFC3339)}}}, nil
+	}
+	for _, r := range a.all {
+		one, err := in.engine.evaluateOne(ctx, in.policy, in.image, r, in.found, false)
+		if err != nil {
+			return outcome{}, err
+		}
+		if one.Allowed && !a.before.IsZero() && r.needsSignatures() && !provenBefore(one.times, a.before) {
+			one.Allowed, one.Found = false, []string{fmt.Sprintf("nothing proves that it was signed before %s", a.before.Format(time.RFC3339))}
+		}
+		if !one.Allowed {
+			o.Allowed = false
+			o.Found = append(o.Found, one.Found...)
+			continue
+		}
+		o.Signers = append(o.Signers, one.Signers...)
+		o.Evidence = append(o.Evidence, one.Evidence...)
+		o.times = append(o.times, one.times...)
+		o.expires = earliest(o.expires, one.expires)
+	}
+	if !o.Allowed {
+		return outcome{Result: Result{Found: o.Found}}, nil
+	}
+	return o, nil
+}
+
+// provenBefore tells whether one of the times is before the limit: each is a time
+// at which the signature was there already.
+func provenBefore(times []time.Time, limit time.Time) bool {
+	for _, t := range times {
+		if t.Before(limit) {
+			return true
+		}
+	}
+	return false
+}
+
+// earliest is the earlier of two times, of which zero is none.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,255 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"github.com/pullgate/pullgate/verify/bundle"
+	"github.com/pullgate/pullgate/verify/discover"
+)
+
+// Bounds of the identities of one requirement.
+const maxIdentities = 64
+
+// sigstoreKeys of a requirement and what they are called in policy.json.
+var trustKeys = append(pathAndData("key"), "trustRoot", "identities", "thresholds")
+
+// bundleTrust is whom a requirement trusts to sign sigstore bundles: keys, or
+// certificate identities under a trust root that the configuration names.
+type bundleTrust struct {
+	bundle.Trust
+	root string // "" with keys
+	who  string // for people
+}
+
+// bundleSigned is met by a sigstore bundle that signs the image, or by a .sig
+// attachment that satisfies the same trust.
+type bundleSigned struct{ trust *bundleTrust }
+
+func (l *loader) bundleSigned(at string, raw json.RawMessage) (extension, object, error) {
+	o, err := strictObject(raw, append([]string{"type"}, trustKeys...)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := l.bundleTrust(at, o)
+	return &bundleSigned{t}, o, err
+}
+
+// bundleTrust reads whom to trust, and inlines the keys: keys, with a trust root only
+// for the logs and timestamps that prove when they signed, or identities under one.
+func (l *loader) bundleTrust(at string, o object) (*bundleTrust, error) {
+	if err := oneOf(o, append(pathAndData("key"), "identities")...); err != nil {
+		return nil, err
+	}
+	t := &bundleTrust{}
+	var err error
+	if t.root, err = o.strictText("trustRoot"); err != nil {
+		return nil, err
+	}
+	if t.root != "" && !l.roots[t.root] {
+		l.fault(at+".trustRoot", fmt.Sprintf("trust root %q is not configured", clean(t.root)), "name one of trust_roots in the configuration")
+	}
+	if err := t.thresholds(o); err != nil {
+		return nil, err
+	}
+	if o["identities"] == nil {
+		return t, l.bundleKeys(at, o, t)
+	}
+	if t.root == "" {
+		return nil, errors.New("identities are of certificates: name the trustRoot that they are under")
+	}
+	return t, t.identities(o)
+}
+
+// bundleKeys reads and inlines the keys of keyPath, keyPaths, keyData or keyDatas.
+func (l *loader) bundleKeys(at string, o object, t *bundleTrust) error {
+	srcs, present, _ := l.sources(at, o, "key")
+	if !present {
+		return errors.New("expected keyPath, keyPaths, keyData, keyDatas, or identities with a trustRoot, found none of them")
+	}
+	var datas [][]byte
+	var names []string
+	usable := false
+	for _, s := range srcs {
+		k, err := bundle.ParseKey(s.data)
+		if err != nil {
+			l.fault(s.key, fmt.Sprintf("%s %v", s.name, err), "write the public key as PEM, for example cosign.pub")
+			continue
+		}
+		if k.Weak != "" {
+			l.warn(s.key, fmt.Sprintf("%s: key %s is %s, under %d bits", s.name, shortKey(k.Name), k.Weak, minRSABits), l.keyFix(" under "))
+		}
+		usable = usable || k.Weak == ""
+		t.Keys = append(t.Keys, k)
+		datas, names = append(datas, s.data), append(names, shortKey(k.Name))
+	}
+	if len(t.Keys) > 0 && !usable {
+		l.warn(at, fmt.Sprintf("all its keys are RSA keys under %d bits: it denies every image", minRSABits), "sign with a stronger key")
+	}
+	t.who = "one of the keys " + someOf(names, ", ")
+	return o.set("keyDatas", datas)
+}
+
+// thresholds reads how much evidence is asked for. With identities a log entry and a
+// certificate timestamp are, unless the policy says otherwise.
+func (t *bundleTrust) thresholds(o object) error {
+	raw, there := o["thresholds"]
+	if !there {
+		return nil
+	}
+	inner, err := strictObject(raw, "tlog", "sct", "timestamps")
+	if err != nil {
+		return fmt.Errorf("thresholds: %w", err)
+	}
+	for key, to := range map[string]*int{"tlog": &t.TLog, "sct": &t.SCT, "timestamps": &t.Timestamps} {
+		n, there, err := inner.strictCount(key)
+		switch {
+		case err != nil:
+			return fmt.Errorf("thresholds: %w", err)
+		case there && n == 0:
+			*to = bundle.None
+		case there:
+			*to = n
+		}
+	}
+	switch {
+	case o["identities"] == nil && t.SCT > 0:
+		return errors.New("thresholds: sct is about certificates; leave it out with keys")
+	case o["identities"] == nil && t.root == "" && (t.TLog > 0 || t.Timestamps > 0):
+		return errors.New("thresholds: tlog and timestamps need a trustRoot, which has the logs and timestamp authorities")
+	}
+	return nil
+}
+
+// identities reads the certificate identities, any of which may have signed.
+func (t *bundleTrust) identities(o object) error {
+	var list []json.RawMessage
+	if err := json.Unmarshal(o["identities"], &list); err != nil || len(list) == 0 || len(list) > maxIdentities {
+		return fmt.Errorf("identities: expected a list of 1 to %d, each with issuer or issuerRegExp and subject or subjectRegExp", maxIdentities)
+	}
+	var names []string
+	for i, raw := range list {
+		id, name, err := identity(raw)
+		if err != nil {
+			return fmt.Errorf("identities[%d]: %w", i, err)
+		}
+		t.Identities, names = append(t.Identities, id), append(names, name)
+	}
+	t.who = fmt.Sprintf("%s under trust root %s", someOf(names, " or "), clean(t.root))
+	return nil
+}
+
+// identity reads one identity: issuer and subject, and fields of the certificate
+// that Fulcio fills in, by their names.
+func identity(raw json.RawMessage) (bundle.Identity, string, error) {
+	if err := noDuplicates(raw); err != nil {
+		return bundle.Identity{}, "", err
+	}
+	var fields map[string]*string
+	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+		return bundle.Identity{}, "", errors.New("expected an object with strings")
+	}
+	take := map[string]string{}
+	for k, v := range fields {
+		if v == nil || *v == "" {
+			return bundle.Identity{}, "", fmt.Errorf("%s: expected a text that is not empty", clean(k))
+		}
+		take[k] = *v
+	}
+	issuer, issuerRE, subject, subjectRE := take["issuer"], take["issuerRegExp"], take["subject"], take["subjectRegExp"]
+	for _, k := range []string{"issuer", "issuerRegExp", "subject", "subjectRegExp"} {
+		delete(take, k)
+	}
+	if (issuer == "") == (issuerRE == "") || (subject == "") == (subjectRE == "") {
+		return bundle.Identity{}, "", errors.New("expected one of issuer and issuerRegExp, and one of subject and subjectRegExp")
+	}
+	id, err := bundle.ParseIdentity(issuer, issuerRE, subject, subjectRE, take)
+	return id, clean(fmt.Sprintf("%s (issuer %s)", subject+subjectRE, issuer+issuerRE)), err
+}
+
+func (x *bundleSigned) wants(q *discover.Query) { q.Referrers, q.Attachments = true, true }
+
+func (x *bundleSigned) required() string { return "a sigstore signature by " + x.trust.who }
+
+func (x *bundleSigned) wouldPass(ref reference.Named) string {
+	return fmt.Sprintf("a sigstore bundle that signs %s, by %s", clean(ref.String()), x.trust.who)
+}
+
+func (x *bundleSigned) judge(_ context.Context, in *judging) (outcome, error) {
+	t, expires, err := in.trust(x.trust)
+	if err != nil {
+		return outcome{}, err
+	}
+	var o outcome
+	for _, d := range in.found.Documents {
+		if d.Kind != discover.KindBundle {
+			continue
+		}
+		v, err := bundle.Verify(d.Bytes, in.image.canonical, t)
+		if err == nil && v.PredicateType != bundle.SignType {
+			// It says something about the image, not that it is somebody's.
+			err = fmt.Errorf("a good attestation of type %s, which is no signature", clean(v.PredicateType))
+		}
+		if done, err := o.take(v, err, d.Digest.String()); done || err != nil {
+			o.expires = earliest(o.expires, expires)
+			return o, err
+		}
+	}
+	for _, s := range in.found.Signatures {
+		if s.Sigstore == nil {
+			continue
+		}
+		v, err := bundle.VerifySigstore(s.Sigstore, in.image.canonical, t)
+		if done, err := o.take(v, err, ""); done || err != nil {
+			o.expires = earliest(o.expires, expires)
+			return o, err
+		}
+	}
+	if len(o.Found) == 0 {
+		o.Found = []string{in.none("sigstore bundles or signatures")}
+	}
+	return o, nil
+}
+
+// take notes what became of one document. It returns true when it is enough, and an
+// error when this machine failed.
+func (o *outcome) take(v bundle.Verified, err error, evidence string) (bool, error) {
+	switch {
+	case errors.Is(err, bundle.ErrLocal):
+		return false, err
+	case err != nil:
+		o.Found = append(o.Found, clean(err.Error()))
+		return false, nil
+	}
+	o.Allowed, o.Signers, o.times, o.expires = true, v.Signers, v.Times, v.Expires
+	if evidence != "" {
+		o.Evidence = []string{evidence}
+	}
+	return true, nil
+}
+
+// trust completes what a requirement trusts with the trust root in force.
+func (in *judging) trust(t *bundleTrust) (*bundle.Trust, time.Time, error) {
+	out := t.Trust
+	out.Now = in.engine.now
+	if t.root == "" {
+		return &out, time.Time{}, nil
+	}
+	root, err := in.engine.root(t.root)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	out.Root = root.Material
+	return &out, root.Expires, nil
+}
+
+// none says that nothing of a kind was found, and where.
+func (in *judging) none(what string) string {
+	return "no " + what + " found at " + strings.Join(in.found.Looked, " and ")
+}

@@ -1,0 +1,131 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/distribution/reference"
+	"go.podman.io/image/v5/signature"
+
+	"github.com/pullgate/pullgate/verify/discover"
+)
+
+// Requirement types beyond containers-policy.json(5). Other programs refuse a
+// policy.json that has them.
+const (
+	typeBundle   = "bundleSigned"
+	typeNotation = "notationSigned"
+	typeAttested = "attested"
+	typeAnyOf    = "anyOf"
+)
+
+var extensionTypes = map[string]bool{typeBundle: true, typeNotation: true, typeAttested: true, typeAnyOf: true}
+
+// extension is what a requirement of these types does. It is only read after it is
+// made.
+type extension interface {
+	// wants says which evidence has to be looked for.
+	wants(q *discover.Query)
+	// judge judges one image. An error means that nobody can tell.
+	judge(ctx context.Context, in *judging) (outcome, error)
+	// required says for people what is asked for.
+	required() string
+	// wouldPass says what evidence for ref would meet the requirement.
+	wouldPass(ref reference.Named) string
+}
+
+// judging is one judgement with everything that was found for it.
+type judging struct {
+	engine *Engine
+	policy *Policy
+	image  *judged
+	found  discover.Found
+	now    time.Time
+}
+
+// extend reads one extension requirement and returns its form with all keys
+// inlined, which counts into the revision.
+func (l *loader) extend(at string, raw json.RawMessage, depth int) (*requirement, json.RawMessage, error) {
+	var t struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(raw, &t); err != nil {
+		return nil, nil, err
+	}
+	r := &requirement{kind: t.Type}
+	var o object
+	var err error
+	switch t.Type {
+	case typeBundle:
+		r.ext, o, err = l.bundleSigned(at, raw)
+	case typeNotation:
+		r.ext, o, err = l.notationSigned(at, raw)
+	case typeAttested:
+		r.ext, o, err = l.attested(at, raw)
+	case typeAnyOf:
+		r.ext, o, err = l.anyOf(at, raw, depth)
+	default:
+		err = fmt.Errorf("unknown requirement type %q", clean(t.Type))
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	inlined, err := json.Marshal(o)
+	return r, inlined, err
+}
+
+// inner reads a requirement that is part of another one, of any type.
+func (l *loader) inner(at string, raw json.RawMessage, depth int) (*requirement, json.RawMessage, error) {
+	if isExtension(raw) {
+		return l.extend(at, raw, depth+1)
+	}
+	if err := tryAlone(raw); err != nil {
+		return nil, nil, err
+	}
+	r, inlined, err := l.requirement(at, raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(l.faults) == 0 {
+		r.native, err = signature.NewPolicyFromBytes(fmt.Appendf(nil, `{"default":[%s]}`, inlined))
+	}
+	return r, inlined, err
+}
+
+// oneOf checks that a requirement names its keys in exactly one way.
+func oneOf(o object, keys ...string) error {
+	n := 0
+	for _, k := range keys {
+		if _, there := o[k]; there {
+			n++
+		}
+	}
+	if n > 1 {
+		return fmt.Errorf("expected one of %s, found %d of them", someOf(keys, ", "), n)
+	}
+	return nil
+}
+
+// pathAndData are the names of a member for files and for their content, one or
+// several.
+func pathAndData(base string) []string {
+	return []string{base + "Path", base + "Paths", base + "Data", base + "Datas"}
+}
+
+// judgeExtension judges one extension requirement and completes what is said.
+func (e *Engine) judgeExtension(ctx context.Context, p *Policy, j *judged, r *requirement, found discover.Found) (outcome, error) {
+	o, err := r.ext.judge(ctx, &judging{engine: e, policy: p, image: j, found: found, now: e.now()})
+	if err != nil {
+		return outcome{}, err
+	}
+	o.Type, o.Required = r.kind, r.required()
+	if o.Allowed {
+		o.Found = nil
+		return o, nil
+	}
+	o.Found = limited(o.Found)
+	o.WouldPass = r.wouldPass(j.ref())
+	return o, nil
+}
