@@ -6,7 +6,7 @@
 // that another reader would take for a known one, and sizes or depths out of
 // bounds are errors. It promises that a condition is typed and bounded when it is
 // compiled, that its evaluation ends, and that whatever is not a plain true is a
-// no: a missing key, a wrong type, an exhausted budget.
+// no: a missing member, a wrong type, an exhausted budget.
 //
 // It never looks at signatures: a statement is worth what the envelope around it
 // was verified to be. It never dials, and an expression cannot reach anything but
@@ -18,14 +18,26 @@
 //	image.digest     string, sha256:… of the judged manifest
 //	now              timestamp of the judgement
 //
-// JSON comes to expressions as Kubernetes hands it to CEL: a number written
+// # Values
+//
+// JSON comes to expressions as Kubernetes hands it to CEL. A number written
 // without point and exponent that fits 64 bits is an int, every other one a
-// double; objects are maps with string keys; times stay strings until
-// timestamp(…) reads them.
+// double; the two compare by value (predicate.count == 3 holds for 3 and 3.0).
+// Arithmetic does not mix them: write double(predicate.count) * 1.5. Objects are
+// maps with string keys, times stay strings until timestamp(…) reads them.
+//
+// # Language
+//
+// CEL's standard functions and macros (has, all, exists, exists_one, map, filter)
+// and of the strings extension those whose result is no longer than what they are
+// given: indexOf, lastIndexOf, lowerAscii, upperAscii, substring, trim. The pattern
+// of matches must be written out in the expression.
 package attest
 
 import (
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -41,4 +53,23 @@ type Input struct {
 	Reference string        // registry/repository:tag of the judged image
 	Digest    digest.Digest // of the judged manifest; the statement must be about it
 	Now       time.Time     // must not be zero
+}
+
+// maxReason bounds what a reason repeats of a statement or an expression, in bytes.
+const maxReason = 300
+
+// plain makes text that can come from a statement fit for a reason: one line,
+// printable, short.
+func plain(s string) string {
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "?")), " ")
+	s = strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+	if len(s) <= maxReason {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxReason], "") + "…"
 }

@@ -1,0 +1,154 @@
+package attest
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/overloads"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/ext"
+	"github.com/google/cel-go/interpreter"
+)
+
+// Bounds of conditions.
+const (
+	maxExpression = 8 << 10 // bytes
+	maxNodes      = 5000    // of the syntax tree, macros expanded
+	maxNesting    = 64      // parentheses, calls and operators in each other
+	maxLoops      = 4       // macros in each other
+	maxPattern    = 500     // instructions of one compiled regular expression
+	maxMatched    = 64 << 10
+
+	// MaxCost is what one evaluation may cost, in the units of cel-go: about one for
+	// each step and for each ten bytes of text. It is what Kubernetes grants an
+	// expression (k8s.io/apiserver, cel.PerCallLimit).
+	MaxCost = 1_000_000
+	// MaxTime is how long one evaluation may take.
+	MaxTime = 2 * time.Second
+)
+
+// Condition is a compiled expression, safe for concurrent use. The zero value
+// holds for nothing.
+type Condition struct {
+	program cel.Program
+	always  bool // of the empty expression
+}
+
+// Compile checks and plans an expression. The empty one holds for every statement
+// that is about the judged image. The error says where it is wrong.
+func Compile(expression string) (*Condition, error) {
+	if expression == "" {
+		return &Condition{always: true}, nil
+	}
+	if len(expression) > maxExpression {
+		return nil, fmt.Errorf("expected at most %d bytes, found %d", maxExpression, len(expression))
+	}
+	env, err := environment()
+	if err != nil {
+		return nil, fmt.Errorf("CEL cannot be set up: %w", err)
+	}
+	tree, issues := env.Compile(expression)
+	if err := issues.Err(); err != nil {
+		return nil, fmt.Errorf("expected a CEL expression over predicate, statement, image.reference, image.digest and now: %s", plain(err.Error()))
+	}
+	if t := tree.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
+		return nil, fmt.Errorf("expected an expression that is true or false, found one of type %s; compare it with something", t)
+	}
+	if err := bounded(tree.NativeRep()); err != nil {
+		return nil, err
+	}
+	program, err := env.Program(tree,
+		cel.EvalOptions(cel.OptOptimize),
+		cel.OptimizeRegex(boundedMatches()),
+		cel.CostLimit(MaxCost),
+		cel.InterruptCheckFrequency(1))
+	if err != nil {
+		return nil, errors.New(plain(err.Error()))
+	}
+	return &Condition{program: program}, nil
+}
+
+// environment is what every condition is compiled in. It takes milliseconds to make
+// and never changes.
+var environment = sync.OnceValues(func() (*cel.Env, error) {
+	return cel.NewEnv(
+		cel.Variable("predicate", cel.DynType),
+		cel.Variable("statement", cel.MapType(cel.StringType, cel.DynType)),
+		cel.Variable("image.reference", cel.StringType),
+		cel.Variable("image.digest", cel.StringType),
+		cel.Variable("now", cel.TimestampType),
+		ext.Strings(),
+		cel.CrossTypeNumericComparisons(true),
+		cel.DefaultUTCTimeZone(true),
+		cel.ParserExpressionSizeLimit(maxExpression),
+		cel.ParserRecursionLimit(maxNesting),
+		cel.ParserErrorRecoveryLimit(4),
+		cel.ExpressionNodeLimit(maxNodes),
+		cel.RegexProgramSizeLimit(maxPattern),
+		cel.ASTValidators(
+			cel.ValidateComprehensionNestingLimit(maxLoops),
+			cel.ValidateDurationLiterals(),
+			cel.ValidateTimestampLiterals(),
+			cel.ValidateRegexLiterals(),
+		),
+	)
+})
+
+// unbounded are functions of the strings extension whose one call can make a text
+// or list as large as memory: cost is counted only after a call.
+func unbounded() []string {
+	return []string{"replace", "join", "format", "split", "strings.quote", "reverse", "charAt"}
+}
+
+// bounded refuses calls whose work the cost limit would notice too late.
+func bounded(tree *ast.AST) error {
+	for _, call := range ast.MatchDescendants(ast.NavigateAST(tree), ast.KindMatcher(ast.CallKind)) {
+		c := call.AsCall()
+		name := c.FunctionName()
+		if slices.Contains(unbounded(), name) {
+			return fmt.Errorf("%s cannot be used here, as nothing bounds what it makes; startsWith, endsWith, contains, matches, substring and indexOf can", name)
+		}
+		if name != overloads.Matches {
+			continue
+		}
+		pattern := c.Args()[len(c.Args())-1]
+		if pattern.Kind() != ast.LiteralKind {
+			return errors.New("the pattern of matches must be written out, like matches('^v[0-9]+$'); it cannot come from the statement")
+		}
+	}
+	return nil
+}
+
+// boundedMatches runs the patterns of matches, compiled once, on short texts only:
+// RE2 takes time in proportion to the text times the pattern, and nothing can stop
+// it midway.
+func boundedMatches() *interpreter.RegexOptimization {
+	return &interpreter.RegexOptimization{
+		Function:   overloads.Matches,
+		RegexIndex: 1,
+		Factory: func(call interpreter.InterpretableCall, pattern string) (interpreter.InterpretableCall, error) {
+			compiled, err := regexp.Compile(pattern)
+			if err != nil {
+				return nil, err
+			}
+			match := func(args ...ref.Val) ref.Val {
+				text, ok := args[0].(types.String)
+				if !ok {
+					return types.MaybeNoSuchOverloadErr(args[0])
+				}
+				if len(text) > maxMatched {
+					return types.NewErr("matches is given a text of %d bytes, at most %d are looked at", len(text), maxMatched)
+				}
+				return types.Bool(compiled.MatchString(string(text)))
+			}
+			return interpreter.NewCall(call.ID(), call.Function(), call.OverloadID(), call.Args(), match), nil
+		},
+	}
+}
