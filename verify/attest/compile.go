@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"sync"
 	"time"
@@ -64,8 +65,8 @@ func Compile(expression string) (*Condition, error) {
 	if err := bounded(tree.NativeRep()); err != nil {
 		return nil, err
 	}
+	// Not with cel.OptOptimize: it puts its own unbounded matches in place of ours.
 	program, err := env.Program(tree,
-		cel.EvalOptions(cel.OptOptimize),
 		cel.OptimizeRegex(boundedMatches()),
 		cel.CostLimit(MaxCost),
 		cel.InterruptCheckFrequency(1))
@@ -91,7 +92,6 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		cel.ParserRecursionLimit(maxNesting),
 		cel.ParserErrorRecoveryLimit(4),
 		cel.ExpressionNodeLimit(maxNodes),
-		cel.RegexProgramSizeLimit(maxPattern),
 		cel.ASTValidators(
 			cel.ValidateComprehensionNestingLimit(maxLoops),
 			cel.ValidateDurationLiterals(),
@@ -118,10 +118,35 @@ func bounded(tree *ast.AST) error {
 		if name != overloads.Matches {
 			continue
 		}
-		pattern := c.Args()[len(c.Args())-1]
-		if pattern.Kind() != ast.LiteralKind {
+		last := c.Args()[len(c.Args())-1] // both of text.matches(pattern) and matches(text, pattern)
+		pattern, written := "", last.Kind() == ast.LiteralKind
+		if written {
+			pattern, written = last.AsLiteral().Value().(string)
+		}
+		if !written {
 			return errors.New("the pattern of matches must be written out, like matches('^v[0-9]+$'); it cannot come from the statement")
 		}
+		if err := smallPattern(pattern); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// smallPattern bounds the program of a regular expression. cel-go's own
+// RegexProgramSizeLimit panics on repetitions like a{3}, as of v0.31.0: it compiles
+// without simplifying first.
+func smallPattern(pattern string) error {
+	tree, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return fmt.Errorf("the pattern of matches cannot be read: %s", plain(err.Error()))
+	}
+	program, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return fmt.Errorf("the pattern of matches cannot be read: %s", plain(err.Error()))
+	}
+	if n := len(program.Inst); n > maxPattern {
+		return fmt.Errorf("the pattern of matches has %d steps, at most %d are allowed; use smaller repetitions", n, maxPattern)
 	}
 	return nil
 }
