@@ -23,7 +23,7 @@ var (
 )
 
 // ParseCRLs reads the revocation lists of a file: one in DER, or any number in PEM
-// with nothing else beside them.
+// with no other PEM block beside them.
 func ParseCRLs(b []byte) ([]*x509.RevocationList, error) {
 	if block, _ := pem.Decode(b); block == nil {
 		list, err := x509.ParseRevocationList(b)
@@ -36,6 +36,10 @@ func ParseCRLs(b []byte) ([]*x509.RevocationList, error) {
 	for rest := b; ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
+			// A list that cannot be read must not be left out without a word.
+			if bytes.Contains(rest, []byte("-----BEGIN ")) {
+				return nil, fmt.Errorf("expected nothing after the last of %d CRLs, found a PEM block that is broken", len(out))
+			}
 			return out, nil
 		}
 		if block.Type != "X509 CRL" {

@@ -114,15 +114,15 @@ func TestLongChain(t *testing.T) {
 	}
 }
 
+func hugeKey() *rsa.PublicKey {
+	return &rsa.PublicKey{N: new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 1_000_000), big.NewInt(1)), E: 65537}
+}
+
 // A certificate with a key of a million bits, which an envelope can bring along
 // unsigned: to verify with it would take minutes.
 func TestHugeKey(t *testing.T) {
 	by := newChain(t)
-	huge := &rsa.PublicKey{N: new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 1_000_000), big.NewInt(1)), E: 65537}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: name("build"), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature}
-	der, err := x509.CreateCertificate(nil, tmpl, by.issuer.cert, huge, by.issuer.key)
-	must(t, err)
-	cert, err := x509.ParseCertificate(der)
+	cert, err := x509.ParseCertificate(hugeCert(t, by.issuer))
 	must(t, err)
 	start := time.Now()
 	v, err := verify(rechain(t, envelope{by: by}.sign(t), append([]*x509.Certificate{cert}, by.chain()[1:]...)), MediaTypeJWS, trustCA(t, by))
