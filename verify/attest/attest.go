@@ -29,9 +29,9 @@
 // # Language
 //
 // CEL's standard functions and macros (has, all, exists, exists_one, map, filter)
-// and of the strings extension those whose result is no longer than what they are
-// given: indexOf, lastIndexOf, lowerAscii, upperAscii, substring, trim. The pattern
-// of matches must be written out in the expression.
+// and of the strings extension those of which one call is bounded by what it is
+// given: lowerAscii, upperAscii, substring, trim. The pattern of matches must be
+// written out in the expression.
 package attest
 
 import (

@@ -3,7 +3,6 @@ package attest
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"regexp/syntax"
 	"slices"
 	"sync"
@@ -12,10 +11,7 @@ import (
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/overloads"
-	"github.com/google/cel-go/common/types"
-	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/ext"
-	"github.com/google/cel-go/interpreter"
 )
 
 // Bounds of conditions.
@@ -25,14 +21,13 @@ const (
 	maxNesting    = 64      // parentheses, calls and operators in each other
 	maxLoops      = 4       // macros in each other
 	maxPattern    = 500     // instructions of one compiled regular expression
-	maxMatched    = 64 << 10
 
 	// MaxCost is what one evaluation may cost, in the units of cel-go: about one for
 	// each step and for each ten bytes of text. It is what Kubernetes grants an
 	// expression (k8s.io/apiserver, cel.PerCallLimit).
 	MaxCost = 1_000_000
 	// MaxTime is how long one evaluation may take.
-	MaxTime = 2 * time.Second
+	MaxTime = 5 * time.Second
 )
 
 // Condition is a compiled expression, safe for concurrent use. The zero value
@@ -65,9 +60,10 @@ func Compile(expression string) (*Condition, error) {
 	if err := bounded(tree.NativeRep()); err != nil {
 		return nil, err
 	}
-	// Not with cel.OptOptimize: it puts its own unbounded matches in place of ours.
+	// Not with cel.OptOptimize: it puts its own unbounded calls in place of ours.
 	program, err := env.Program(tree,
-		cel.OptimizeRegex(boundedMatches()),
+		cel.CustomDecoratorV2(bounds),
+		cel.CostTracking(counter{}),
 		cel.CostLimit(MaxCost),
 		cel.InterruptCheckFrequency(1))
 	if err != nil {
@@ -101,10 +97,12 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 	)
 })
 
-// unbounded are functions of the strings extension whose one call can make a text
-// or list as large as memory: cost is counted only after a call.
+var errPattern = errors.New("the pattern of matches must be written out, like matches('^v[0-9]+$'); it cannot come from the statement")
+
+// unbounded are functions of the strings extension of which one call can fill the
+// memory or take time in proportion to a product: cost is counted only after it.
 func unbounded() []string {
-	return []string{"replace", "join", "format", "split", "strings.quote", "reverse", "charAt"}
+	return []string{"replace", "join", "format", "split", "indexOf", "lastIndexOf", "strings.quote", "reverse", "charAt"}
 }
 
 // bounded refuses calls whose work the cost limit would notice too late.
@@ -113,7 +111,7 @@ func bounded(tree *ast.AST) error {
 		c := call.AsCall()
 		name := c.FunctionName()
 		if slices.Contains(unbounded(), name) {
-			return fmt.Errorf("%s cannot be used here, as nothing bounds what it makes; startsWith, endsWith, contains, matches, substring and indexOf can", name)
+			return fmt.Errorf("%s cannot be used here, as nothing bounds what it takes; startsWith, endsWith, contains, matches and substring can", name)
 		}
 		if name != overloads.Matches {
 			continue
@@ -124,7 +122,7 @@ func bounded(tree *ast.AST) error {
 			pattern, written = last.AsLiteral().Value().(string)
 		}
 		if !written {
-			return errors.New("the pattern of matches must be written out, like matches('^v[0-9]+$'); it cannot come from the statement")
+			return errPattern
 		}
 		if err := smallPattern(pattern); err != nil {
 			return err
@@ -149,31 +147,4 @@ func smallPattern(pattern string) error {
 		return fmt.Errorf("the pattern of matches has %d steps, at most %d are allowed; use smaller repetitions", n, maxPattern)
 	}
 	return nil
-}
-
-// boundedMatches runs the patterns of matches, compiled once, on short texts only:
-// RE2 takes time in proportion to the text times the pattern, and nothing can stop
-// it midway.
-func boundedMatches() *interpreter.RegexOptimization {
-	return &interpreter.RegexOptimization{
-		Function:   overloads.Matches,
-		RegexIndex: 1,
-		Factory: func(call interpreter.InterpretableCall, pattern string) (interpreter.InterpretableCall, error) {
-			compiled, err := regexp.Compile(pattern)
-			if err != nil {
-				return nil, err
-			}
-			match := func(args ...ref.Val) ref.Val {
-				text, ok := args[0].(types.String)
-				if !ok {
-					return types.MaybeNoSuchOverloadErr(args[0])
-				}
-				if len(text) > maxMatched {
-					return types.NewErr("matches is given a text of %d bytes, at most %d are looked at", len(text), maxMatched)
-				}
-				return types.Bool(compiled.MatchString(string(text)))
-			}
-			return interpreter.NewCall(call.ID(), call.Function(), call.OverloadID(), call.Args(), match), nil
-		},
-	}
 }

@@ -1,6 +1,8 @@
 package attest
 
 import (
+	_ "crypto/sha256" // go-digest knows only the algorithms that are linked in
+	_ "crypto/sha512"
 	"errors"
 	"fmt"
 	"slices"
