@@ -1,11 +1,64 @@
-// Package trustroot keeps named sigstore trust roots.
+// Package trustroot keeps named sigstore trust roots: the certificate authorities,
+// logs and timestamp authorities (trusted_root.json) that identities in the policy
+// are verified against.
+//
+// A root comes from a file, or from a TUF mirror whose first root metadata the
+// operator gives. It is read when the gate starts and whenever [Set.Refresh] is
+// called; what cannot be read or verified then never takes the place of what could.
+// With a maximum age, a root that was not refreshed for as long is stale and
+// nothing may be judged by it: keys that were withdrawn must not be good for ever
+// because a mirror is dead.
+//
+// It promises that a root is swapped whole, that a reader never waits for a
+// refresh, and that it dials only in Refresh, only through the [Web] that it was
+// given, and not at all when offline. It never accepts TUF metadata older than what
+// it has seen, nor falls back to a root that the operator did not name.
 package trustroot
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 )
+
+// Source says where a named root comes from: File or TUF.
+type Source struct {
+	Name   string
+	File   string        // path of a trusted_root.json; empty with TUF
+	TUF    TUF           // zero with File
+	MaxAge time.Duration // 0: a root never gets stale
+}
+
+// TUF is a TUF repository (https://theupdateframework.github.io/specification/).
+type TUF struct {
+	Mirror string // URL of the metadata, http or https
+	Root   string // path of the root.json that trust starts from
+	Target string // name of the trusted root there: trusted_root.json
+}
+
+// Web fetches a file. A file that is not there matches [io/fs.ErrNotExist]; sizes
+// are bounded by who reads.
+type Web interface {
+	Get(ctx context.Context, url string) (io.ReadCloser, error)
+}
+
+// Options configure a [Set].
+type Options struct {
+	Roots    []Source
+	Offline  bool             // never ask Web
+	StateDir string           // where TUF metadata and the last good roots are kept; required with TUF
+	Web      Web              // required with TUF unless Offline
+	Now      func() time.Time // nil: time.Now
+}
 
 // Root is a named trust root at one moment.
 type Root struct {
@@ -15,12 +68,128 @@ type Root struct {
 	// none yet.
 	Generation string
 	LoadedAt   time.Time // when these bytes were read
-	Refreshed  time.Time // what max_age counts from: the file's time, or the last good TUF refresh
-	Expires    time.Time // Refreshed and max_age; zero: never
-	// Stale says that nothing may be judged by it: it expired, or there is none yet.
-	// Verdicts that need it are inconclusive.
+	// Refreshed is what the maximum age counts from: the time of the file, or that of
+	// the last good TUF refresh. Zero when there is none yet.
+	Refreshed time.Time
+	Expires   time.Time // Refreshed and the maximum age; zero: never
+	// Stale says that nothing may be judged by it: it is too old, or there is none
+	// yet. Verdicts that need it are inconclusive.
 	Stale bool
 	// Problem says why it is stale, or why the last refresh did not work; empty when
 	// all is well.
 	Problem string
+}
+
+// maxSkew is how far in the future the time of a file may be.
+const maxSkew = 10 * time.Minute
+
+// Set holds named roots. It is safe for concurrent use. Use [Open].
+type Set struct {
+	opt     Options
+	sources map[string]*source
+	names   []string      // sorted
+	busy    chan struct{} // held by the one refresh
+	now     atomic.Pointer[snapshot]
+}
+
+// snapshot is all roots at one moment; it never changes.
+type snapshot struct {
+	roots      map[string]Root
+	generation string
+}
+
+// Open reads all roots from disk: files, and what the last good refresh of TUF left
+// in StateDir. It dials nothing. It is an error when a file cannot be used, when
+// the first root of a TUF repository cannot, and when offline nothing was left. A
+// root that is still to be fetched is there and stale until Refresh has it.
+func Open(o Options) (*Set, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Set{opt: o, sources: map[string]*source{}, busy: make(chan struct{}, 1)}
+	roots := map[string]Root{}
+	for _, src := range o.Roots {
+		if _, twice := roots[src.Name]; twice || src.Name == "" {
+			return nil, fmt.Errorf("trust root %q: expected a name of its own", src.Name)
+		}
+		from, err := newSource(src, &s.opt)
+		if err != nil {
+			return nil, fmt.Errorf("trust root %s: %w", src.Name, err)
+		}
+		r, err := from.load()
+		if err != nil && (from.kept == "" || o.Offline) {
+			return nil, fmt.Errorf("trust root %s: %w", src.Name, err)
+		}
+		if err != nil {
+			r = Root{Problem: "it was not fetched yet"}
+		}
+		r.Name = src.Name
+		roots[src.Name], s.sources[src.Name] = r, from
+	}
+	s.names = slices.Sorted(maps.Keys(roots))
+	s.swap(roots)
+	return s, nil
+}
+
+// Get returns a root by its name, and false for a name that is not configured. A
+// root that is there may be stale.
+func (s *Set) Get(name string) (Root, bool) {
+	r, ok := s.now.Load().roots[name]
+	if !ok {
+		return Root{}, false
+	}
+	src := s.sources[name]
+	if stale := src.stale(r, s.opt.Now()); stale != "" {
+		r.Stale = true
+		if r.Problem != "" {
+			stale += "; " + r.Problem
+		}
+		r.Problem = stale
+	}
+	return r, true
+}
+
+// Names returns the names of all roots, sorted.
+func (s *Set) Names() []string { return slices.Clone(s.names) }
+
+// Generation changes with every byte of every root, sha256 in hex.
+func (s *Set) Generation() string { return s.now.Load().generation }
+
+// Refresh reads files again and asks TUF mirrors. Roots for which that does not
+// work stay as they are and get older; the error names each. Changed says that
+// Generation is another than before. One refresh runs at a time.
+func (s *Set) Refresh(ctx context.Context) (changed bool, err error) {
+	select {
+	case s.busy <- struct{}{}:
+		defer func() { <-s.busy }()
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+	before := s.now.Load()
+	roots := maps.Clone(before.roots)
+	var faults []error
+	for _, name := range s.names {
+		r, err := s.sources[name].refresh(ctx)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("trust root %s: %w", name, err))
+		}
+		if r.Material == nil { // keep the old one
+			r = roots[name]
+		}
+		r.Name, r.Problem = name, ""
+		if err != nil {
+			r.Problem = "the last refresh did not work: " + err.Error()
+		}
+		roots[name] = r
+	}
+	s.swap(roots)
+	return s.now.Load().generation != before.generation, errors.Join(faults...)
+}
+
+func (s *Set) swap(roots map[string]Root) {
+	h := sha256.New()
+	for _, name := range s.names {
+		fmt.Fprintf(h, "%q %s\n", name, roots[name].Generation)
+	}
+	s.now.Store(&snapshot{roots: roots, generation: hex.EncodeToString(h.Sum(nil))})
 }
