@@ -170,7 +170,7 @@ func (w *world) write(name, content string) string {
 }
 
 func (w *world) options() Options {
-	return Options{PolicyFile: filepath.Join(w.dir, "policy.json"), RegistriesDir: filepath.Join(w.dir, "registries.d")}
+	return Options{PolicyFile: filepath.Join(w.dir, "policy.json"), RegistriesDir: filepath.Join(w.dir, "registries.d"), TrustRoots: []string{"public-good"}}
 }
 
 // load writes policy.json and loads it.

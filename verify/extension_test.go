@@ -1,0 +1,233 @@
+package verify
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestExtensionsAreReadStrictly holds each extension requirement to what may stand
+// in it. want is part of the fault; empty: it loads.
+func TestExtensionsAreReadStrictly(t *testing.T) {
+	const trust = `"trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s@example.com"}]`
+	const slsa = `"predicateType":"https://slsa.dev/provenance/v1","signedBy":{"keyPath":"cosign.pub"}`
+	for requirement, want := range map[string]string{
+		`{"type":"bundleSigned","keyPath":"cosign.pub"}`:                                                   "",
+		`{"type":"bundleSigned","keyPaths":["cosign.pub","other.pub"]}`:                                    "",
+		`{"type":"bundleSigned",` + trust + `}`:                                                            "",
+		`{"type":"bundleSigned","keyPath":"cosign.pub","trustRoot":"public-good","thresholds":{"tlog":1}}`: "",
+		`{"type":"bundleSigned",` + trust + `,"thresholds":{"tlog":1,"sct":1,"timestamps":1}}`:             "",
+		`{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuerRegExp":"https://.+","subjectRegExp":"https://github\\.com/acme/.+","sourceRepositoryRef":"refs/heads/main"}]}`: "",
+
+		`{"type":"bundleSigned"}`:                                                                                          "expected keyPath",
+		`{"type":"bundleSigned","keypath":"cosign.pub"}`:                                                                   `unknown key "keypath"`,
+		`{"type":"bundleSigned","keyPath":"cosign.pub","keyPath":"cosign.pub"}`:                                            `"keyPath" stands here twice`,
+		`{"type":"bundleSigned","type":"bundleSigned","keyPath":"cosign.pub"}`:                                             `"type" stands here twice`,
+		`{"type":"bundleSigned","keyPath":"cosign.pub","keyData":"eA=="}`:                                                  "found 2 of them",
+		`{"type":"bundleSigned","keyPath":"cosign.pub",` + trust + `}`:                                                     "found 2 of them",
+		`{"type":"bundleSigned","keyPath":"absent.pub"}`:                                                                   "absent.pub does not exist",
+		`{"type":"bundleSigned","keyPath":"text"}`:                                                                         "expected a PEM public key",
+		`{"type":"bundleSigned","keyPaths":[]}`:                                                                            "names no key",
+		`{"type":"bundleSigned","signedIdentity":{"type":"matchRepository"},"keyPath":"cosign.pub"}`:                       `unknown key "signedIdentity"`,
+		`{"type":"bundleSigned","keyPath":"cosign.pub","thresholds":{"tlog":1}}`:                                           "need a trustRoot",
+		`{"type":"bundleSigned","keyPath":"cosign.pub","thresholds":{"sct":1}}`:                                            "sct is about certificates",
+		`{"type":"bundleSigned",` + trust + `,"thresholds":{"tlog":-1}}`:                                                   "tlog: expected a whole number",
+		`{"type":"bundleSigned",` + trust + `,"thresholds":{"tlog":1.5}}`:                                                  "tlog: expected a whole number",
+		`{"type":"bundleSigned",` + trust + `,"thresholds":{"tlog":null}}`:                                                 "tlog: expected a whole number",
+		`{"type":"bundleSigned",` + trust + `,"thresholds":{"logs":1}}`:                                                    `unknown key "logs"`,
+		`{"type":"bundleSigned","trustRoot":"other","identities":[{"issuer":"i","subject":"s"}]}`:                          `trust root "other" is not configured`,
+		`{"type":"bundleSigned","identities":[{"issuer":"i","subject":"s"}]}`:                                              "name the trustRoot",
+		`{"type":"bundleSigned","trustRoot":"public-good"}`:                                                                "expected keyPath",
+		`{"type":"bundleSigned","trustRoot":"public-good","identities":[]}`:                                                "identities: expected a list",
+		`{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"i"}]}`:                                  "one of subject",
+		`{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"i","issuerRegExp":"i","subject":"s"}]}`: "expected one of issuer",
+		`{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"i","subject":""}]}`:                     "not empty",
+		`{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"i","subject":"s","subject":"t"}]}`:      "twice",
+		`{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"i","subjectRegExp":"("}]}`:              "subjectRegExp",
+		`{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"i","subject":"s","runner":"x"}]}`:       "runner",
+
+		`{"type":"attested",` + slsa + `}`: "",
+		`{"type":"attested",` + slsa + `,"condition":"predicate.buildDefinition.buildType == 'https://acme.example/build'","maxAge":"168h"}`: "",
+		`{"type":"attested","signedBy":{"keyPath":"cosign.pub"}}`:                                                                            "predicateType: expected",
+		`{"type":"attested","predicateType":"x"}`:                                                                                            "signedBy: expected",
+		`{"type":"attested","predicateType":"x","signedBy":{"type":"bundleSigned","keyPath":"cosign.pub"}}`:                                  `signedBy: unknown key "type"`,
+		`{"type":"attested",` + slsa + `,"condition":"1 + 1"}`:                                                                               "condition:",
+		`{"type":"attested",` + slsa + `,"condition":"predicate."}`:                                                                          "condition:",
+		`{"type":"attested",` + slsa + `,"condition":"nothing == 1"}`:                                                                        "condition:",
+		`{"type":"attested",` + slsa + `,"condition":true}`:                                                                                  "condition: expected a string",
+		`{"type":"attested",` + slsa + `,"maxAge":"7d"}`:                                                                                     "maxAge: expected a duration",
+		`{"type":"attested",` + slsa + `,"maxAge":"-1h"}`:                                                                                    "maxAge: expected a duration",
+		`{"type":"attested",` + slsa + `,"maxAge":168}`:                                                                                      "maxAge: expected a string",
+
+		`{"type":"notationSigned","trustStores":{"ca":["ca.crt"]},"trustedIdentities":["x509.subject: C=US, ST=WA, O=acme.example"],"revocation":"skip"}`: "",
+		`{"type":"notationSigned","trustStores":{"ca":["ca.crt"],"signingAuthority":[],"tsa":[]},"trustedIdentities":["*"],"revocation":"skip"}`:          "",
+		`{"type":"notationSigned","trustStores":{"ca":["ca.crt"]},"trustedIdentities":["*"]}`:                                                             "revocation: expected enforce or skip",
+		`{"type":"notationSigned","trustStores":{"ca":["ca.crt"]},"trustedIdentities":["*"],"revocation":"audit"}`:                                        "revocation: expected enforce or skip",
+		`{"type":"notationSigned","trustStores":{"ca":["ca.crt"]},"trustedIdentities":[],"revocation":"skip"}`:                                            "trustedIdentities: expected",
+		`{"type":"notationSigned","trustStores":{"ca":["text"]},"trustedIdentities":["*"],"revocation":"skip"}`:                                           "holds no PEM certificate",
+		`{"type":"notationSigned","trustStores":{"CA":["ca.crt"]},"trustedIdentities":["*"],"revocation":"skip"}`:                                         `trustStores: unknown key "CA"`,
+		`{"type":"notationSigned","trustedIdentities":["*"],"revocation":"skip"}`:                                                                         "trustStores:",
+
+		`{"type":"anyOf","of":[[{"type":"reject"}],[{"type":"bundleSigned","keyPath":"cosign.pub"}]]}`:                                                                        "",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"bundleSigned","keyPath":"cosign.pub"}],"until":"2099-01-31T00:00:00Z","signedBefore":"2026-01-31T00:00:00Z"}]}`: "",
+		`{"type":"anyOf","of":[]}`:                                                             "of: expected a list",
+		`{"type":"anyOf"}`:                                                                     "of: expected a list",
+		`{"type":"anyOf","of":[[]]}`:                                                           "of[0]: expected a list of 1 to",
+		`{"type":"anyOf","of":[{"type":"reject"}]}`:                                            `of[0]`,
+		`{"type":"anyOf","of":[[{"type":"rejct"}]]}`:                                           "rejct",
+		`{"type":"anyOf","of":[[{"type":"reject","x":1}]]}`:                                    "of[0]: [0]:",
+		`{"type":"anyOf","of":[[{"type":"bundleSigned"}]],"or":1}`:                             `unknown key "or"`,
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"until":"tomorrow"}]}`: "until: expected a time",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"signedBefore":"2026-01-31T00:00:00Z"}]}`: "signedBefore: nothing proves",
+		nested(4): "levels of anyOf",
+	} {
+		w := newWorld(t)
+		w.write("cosign.pub", string(newSigstoreKey(t).pem()))
+		w.write("other.pub", string(newSigstoreKey(t).pem()))
+		w.write("ca.crt", testCA(t))
+		w.write("text", "hello")
+		_, err := w.load(fmt.Sprintf(`{"default":[{"type":"reject"}],"transports":{"docker":{"a.example.com":[%s]}}}`, requirement))
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%s: %v", requirement, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: expected %q, found %v", requirement, want, err)
+		case err != nil && !strings.Contains(err.Error(), `transports.docker."a.example.com"[0]`):
+			t.Errorf("%s: the fault names no place: %v", requirement, err)
+		}
+	}
+}
+
+func nested(levels int) string {
+	out := `{"type":"reject"}`
+	for range levels {
+		out = `{"type":"anyOf","of":[[` + out + `]]}`
+	}
+	return out
+}
+
+// TestStandardRequirementsStayStrictBesideExtensions: an extension in a file must
+// not make the library's parser look away.
+func TestStandardRequirementsStayStrictBesideExtensions(t *testing.T) {
+	for name, policy := range map[string]string{
+		"unknown key":         `{"default":[%s,{"type":"reject","x":1}]}`,
+		"unknown top key":     `{"default":[%s],"defualt":[]}`,
+		"duplicate scope":     `{"default":[%s],"transports":{"docker":{"a.example.com":[{"type":"reject"}],"a.example.com":[{"type":"insecureAcceptAnything"}]}}}`,
+		"duplicate default":   `{"default":[%s],"default":[{"type":"insecureAcceptAnything"}]}`,
+		"unknown type":        `{"default":[%s,{"type":"bundlesigned"}]}`,
+		"empty list":          `{"default":[%s],"transports":{"docker":{"a.example.com":[]}}}`,
+		"extension elsewhere": `{"default":[%s],"transports":%[1]s}`,
+		"extension as scope":  `{"default":[%s],"transports":{"docker":{"a.example.com":%[1]s}}}`,
+	} {
+		w := newWorld(t)
+		w.write("cosign.pub", string(newSigstoreKey(t).pem()))
+		if _, err := w.load(fmt.Sprintf(policy, `{"type":"bundleSigned","keyPath":"cosign.pub"}`)); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}
+
+// TestRevisionCoversExtensions: a changed key of an extension is another policy.
+func TestRevisionCoversExtensions(t *testing.T) {
+	w := newWorld(t)
+	load := func() string {
+		p, err := w.load(`{"default":[{"type":"anyOf","of":[[{"type":"bundleSigned","keyPath":"cosign.pub"}]]}]}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Revision()
+	}
+	w.write("cosign.pub", string(newSigstoreKey(t).pem()))
+	first := load()
+	if load() != first {
+		t.Error("the same bytes have two revisions")
+	}
+	w.write("cosign.pub", string(newSigstoreKey(t).pem()))
+	if load() == first {
+		t.Error("another key has the same revision")
+	}
+}
+
+func anyOfPolicy(t *testing.T, alternatives ...any) string {
+	t.Helper()
+	b, err := json.Marshal(map[string]any{"default": []any{map[string]any{"type": "anyOf", "of": alternatives}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestAnyOf tells what becomes of an image by alternatives.
+func TestAnyOf(t *testing.T) {
+	old, fresh, stranger := newGPG(t, "ed25519"), newGPG(t, "ed25519"), newGPG(t, "ed25519")
+	key := newSigstoreKey(t)
+	reject := map[string]any{"type": "reject"}
+	together := func(until string, reqs ...any) any {
+		return map[string]any{"type": "allOf", "of": reqs, "until": until}
+	}
+	for name, c := range map[string]struct {
+		of   []any
+		sigs [][]byte
+		want string // empty: allowed
+	}{
+		"first":               {[]any{[]any{signedBy(nil, old)}, []any{signedBy(nil, fresh)}}, [][]byte{old.sign(v1, theManifest)}, ""},
+		"second":              {[]any{[]any{signedBy(nil, old)}, []any{signedBy(nil, fresh)}}, [][]byte{fresh.sign(v1, theManifest)}, ""},
+		"none":                {[]any{[]any{signedBy(nil, old)}, []any{signedBy(nil, fresh)}}, [][]byte{stranger.sign(v1, theManifest)}, "alternative 2:"},
+		"unsigned":            {[]any{[]any{signedBy(nil, old)}}, nil, "alternative 1: no signatures"},
+		"a list is ANDed":     {[]any{[]any{signedBy(nil, old), signedBy(nil, fresh)}}, [][]byte{old.sign(v1, theManifest)}, "alternative 1:"},
+		"both of a list":      {[]any{[]any{signedBy(nil, old), signedBy(nil, fresh)}}, [][]byte{old.sign(v1, theManifest), fresh.sign(v1, theManifest)}, ""},
+		"reject in one":       {[]any{[]any{reject}, []any{signedBy(nil, fresh)}}, [][]byte{fresh.sign(v1, theManifest)}, ""},
+		"reject beside a key": {[]any{[]any{signedBy(nil, old), reject}}, [][]byte{old.sign(v1, theManifest)}, "the policy rejects"},
+		"still counts":        {[]any{together("2099-01-01T00:00:00Z", signedBy(nil, old))}, [][]byte{old.sign(v1, theManifest)}, ""},
+		"has ended":           {[]any{together("2020-01-01T00:00:00Z", signedBy(nil, old))}, [][]byte{old.sign(v1, theManifest)}, "it has ended on 2020-01-01"},
+		"of another kind":     {[]any{[]any{sigstoreSigned(map[string]any{"type": "matchRepository"}, key)}}, [][]byte{old.sign(v1, theManifest)}, "no sigstore signatures"},
+		"accept anything":     {[]any{[]any{map[string]any{"type": "insecureAcceptAnything"}}}, nil, ""},
+		"in another anyOf":    {[]any{[]any{map[string]any{"type": "anyOf", "of": []any{[]any{signedBy(nil, old)}}}}}, [][]byte{old.sign(v1, theManifest)}, ""},
+		"for another tag":     {[]any{[]any{signedBy(nil, old)}}, [][]byte{old.sign(v2, theManifest)}, "asked for"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			e := w.engine(anyOfPolicy(t, c.of...))
+			w.store("team/app", c.sigs...)
+			v := verify(t, e, subject(t, v1))
+			if got := reasons(v); (v.Decision == Allowed) != (c.want == "") || !strings.Contains(got, c.want) {
+				t.Errorf("%v: %s", v.Decision, got)
+			}
+			if v.Decision == Allowed && name == "still counts" && !v.Expires.Equal(time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)) {
+				t.Errorf("kept until %s", v.Expires)
+			}
+		})
+	}
+}
+
+// TestAnyOfIsInconclusiveWhenAPlaceIs: that one alternative could not be asked about
+// is no denial.
+func TestAnyOfIsInconclusiveWhenAPlaceIs(t *testing.T) {
+	w := newWorld(t)
+	e := w.engine(anyOfPolicy(t, []any{sigstoreSigned(map[string]any{"type": "matchRepository"}, newSigstoreKey(t))}))
+	w.reg.err = errors.New("503")
+	if v, err := e.Verify(t.Context(), subject(t, v1)); err == nil || v.Decision == Allowed {
+		t.Errorf("%v, %v", v.Decision, err)
+	}
+}
+
+// testCA is a certificate authority, PEM.
+func testCA(t *testing.T) string {
+	t.Helper()
+	key := newSigstoreKey(t)
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca", Organization: []string{"acme.example"}, Country: []string{"US"}, Province: []string{"WA"}},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key.Signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
