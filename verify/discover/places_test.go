@@ -171,8 +171,12 @@ func TestAFailureEndsTheSearch(t *testing.T) {
 	h := newHub()
 	h.onAsk = func(ctx context.Context, what string) error {
 		if strings.HasPrefix(what, "referrers") {
-			<-ctx.Done()
-			return ctx.Err()
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(10 * time.Second):
+				return errors.New("not ended")
+			}
 		}
 		return errors.New("status 429")
 	}

@@ -202,18 +202,18 @@ func TestReferrersInconclusive(t *testing.T) {
 				last(h).Size = maxManifestBytes
 			}
 		},
-		"a blob is gone":                 layer(func(d *imgspec.Descriptor) { d.Digest = digest.FromString("gone") }),
-		"a blob is refused":              fails("blob", errors.New("status 403")),
-		"a blob is larger than said":     layer(func(d *imgspec.Descriptor) { d.Size-- }),
-		"a blob of a negative size":      layer(func(d *imgspec.Descriptor) { d.Size = -1 }),
-		"a blob that is huge":            layer(func(d *imgspec.Descriptor) { d.Size = MaxSignatureBytes + 1 }),
-		"a blob of a hostile digest":     layer(func(d *imgspec.Descriptor) { d.Digest = "sha256:../../x" }),
-		"a blob of another digest":       func(_ *testing.T, h *hub) { h.blobs[repo+"@"+digest.FromString("good").String()] = []byte("GOOD") },
-		"too many documents in one":      func(t *testing.T, h *hub) { h.refers(repo, h.holds(t, repo, bundles(MaxSignatures), nil)) },
-		"too many documents in some":     func(t *testing.T, h *hub) { manyDocuments(t, h) },
-		"documents too large together":   func(t *testing.T, h *hub) { h.refers(repo, h.holds(t, repo, bundles(4), largest)) },
-		"manifests and documents, both":  func(t *testing.T, h *hub) { largeManifests(t, h) },
-		"evidence in an unlisted digest": func(_ *testing.T, h *hub) { last(h).Digest = "" },
+		"a blob is gone":                layer(func(d *imgspec.Descriptor) { d.Digest = digest.FromString("gone") }),
+		"a blob is refused":             fails("blob", errors.New("status 403")),
+		"a blob is larger than said":    layer(func(d *imgspec.Descriptor) { d.Size-- }),
+		"a blob of a negative size":     layer(func(d *imgspec.Descriptor) { d.Size = -1 }),
+		"a blob that is huge":           layer(func(d *imgspec.Descriptor) { d.Size = MaxSignatureBytes + 1 }),
+		"a blob of a hostile digest":    layer(func(d *imgspec.Descriptor) { d.Digest = "sha256:../../x" }),
+		"a blob of another digest":      func(_ *testing.T, h *hub) { h.blobs[repo+"@"+digest.FromString("good").String()] = []byte("GOOD") },
+		"too many documents in one":     func(t *testing.T, h *hub) { h.refers(repo, h.holds(t, repo, bundles(MaxSignatures), nil)) },
+		"too many documents in some":    func(t *testing.T, h *hub) { manyDocuments(t, h) },
+		"documents too large together":  func(t *testing.T, h *hub) { h.refers(repo, h.holds(t, repo, bundles(4), largest)) },
+		"manifests and documents, both": func(t *testing.T, h *hub) { largeManifests(t, h) },
+		"a manifest without a digest":   func(_ *testing.T, h *hub) { last(h).Digest = "" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHub()
@@ -223,6 +223,16 @@ func TestReferrersInconclusive(t *testing.T) {
 			wantInconclusive(t, found, err, "the referrers of "+list)
 			if n := h.count("manifest"); n > MaxReferrers || len(h.lists[list]) > MaxReferrers && n > 0 {
 				t.Errorf("fetched %d manifests", n)
+			}
+			// What the list or a manifest says amiss is seen before anything is fetched.
+			for _, said := range []string{"negative", "hostile", "huge", "no known", "too"} {
+				what := "blob"
+				if strings.HasPrefix(name, "a manifest") || strings.HasPrefix(name, "manifests") {
+					what = "manifest"
+				}
+				if n := h.count(what); strings.Contains(name, said) && n > 0 {
+					t.Errorf("fetched %d %ss", n, what)
+				}
 			}
 		})
 	}
