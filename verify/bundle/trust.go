@@ -59,9 +59,9 @@ func (t *Trust) Check() error {
 	case len(t.Identities) > 0 && t.Root == nil:
 		return errors.New("identities need a trust root")
 	}
-	for name, n := range map[string]int{"tlog": t.TLog, "sct": t.SCT, "timestamps": t.Timestamps} {
+	for _, n := range []int{t.TLog, t.SCT, t.Timestamps} {
 		if n < None || n > maxThreshold {
-			return fmt.Errorf("threshold %s: expected 0 to %d, found %d", name, maxThreshold, n)
+			return fmt.Errorf("expected thresholds of 0 to %d, found %d", maxThreshold, n)
 		}
 	}
 	if len(t.Keys) == 0 {
@@ -74,6 +74,14 @@ func (t *Trust) Check() error {
 		return errors.New("thresholds tlog and timestamps need a trust root that holds the logs and authorities")
 	}
 	return nil
+}
+
+// clock returns the clock.
+func (t *Trust) clock() time.Time {
+	if t.Now != nil {
+		return t.Now()
+	}
+	return time.Now()
 }
 
 // threshold resolves what was said, or not said, to a number of 0 or more.
