@@ -38,8 +38,8 @@ type Config struct {
 	// Intercept is the HTTP proxy that terminates TLS of registries. Default: off.
 	Intercept Intercept `mapstructure:"intercept"`
 	// StateDir is where the gate keeps what it makes itself: the authority of
-	// Intercept and the key of Auth.Token. It is looked at only when one of them is
-	// made there. Default /var/lib/pullgate.
+	// Intercept, the key of Auth.Token, and what TrustRoots were fetched by TUF. It is
+	// looked at only when one of them is kept there. Default /var/lib/pullgate.
 	StateDir string `mapstructure:"state_dir"`
 	// Auth says who may pull. Default: everybody.
 	Auth Auth `mapstructure:"auth"`
@@ -73,6 +73,12 @@ type Config struct {
 	Tags Tags `mapstructure:"tags"`
 	// Audit is the record of decisions.
 	Audit Audit `mapstructure:"audit"`
+	// TrustRoots are what the policy's identities are verified against. Default: none.
+	TrustRoots []TrustRoot `mapstructure:"trust_roots"`
+	// Offline says that nothing is asked for trust material: trust roots are used as
+	// they were last fetched. Registries and signature servers are not meant. Default
+	// false.
+	Offline bool `mapstructure:"offline"`
 	// InsecureWeakSignatures accepts SHA-1 signatures and RSA keys under 2048
 	// bits. Default false.
 	InsecureWeakSignatures bool `mapstructure:"insecure_weak_signatures"`

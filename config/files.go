@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 )
 
 // Names of what the gate makes itself, in StateDir.
@@ -35,7 +36,8 @@ func (c *Config) TokenKeyFile() string {
 func (c *Config) keepsState() bool {
 	ca := c.Intercept.Listen != "" && c.Intercept.CA == CA{}
 	token := c.Auth.Token.Enabled && c.Auth.Token.Key == ""
-	return ca || token
+	tuf := slices.ContainsFunc(c.TrustRoots, func(r TrustRoot) bool { return r.TUF != TrustRootTUF{} })
+	return ca || token || tuf
 }
 
 // Enabled reports whether clients are asked who they are: any of htpasswd, token,
@@ -59,7 +61,7 @@ func (v *validator) state() {
 	dir := v.c.StateDir
 	switch {
 	case dir == "":
-		v.fault("state_dir", "is empty, and keys that the gate makes are kept there", fix)
+		v.fault("state_dir", "is empty, and keys that the gate makes and trust roots are kept there", fix)
 	case !filepath.IsAbs(dir):
 		v.fault("state_dir", fmt.Sprintf("expected an absolute path, found %s", quote(dir)), fix)
 	case absent(dir):

@@ -85,6 +85,8 @@ func keys() []key {
 		{name: "tags.ttl", kind: kindDuration, def: 30 * time.Second},
 		{name: "audit.file", path: true, def: AuditStdout},
 		{name: "audit.blobs", kind: kindBool, def: false},
+		{name: "trust_roots", kind: kindObjects, item: trustRootKeys()},
+		{name: "offline", kind: kindBool, def: false},
 		{name: "insecure_weak_signatures", kind: kindBool, def: false},
 		{name: "log.level", def: "info"},
 		{name: "log.format", def: LogText},
@@ -134,6 +136,18 @@ func children(all []key, section string) []string {
 		}
 	}
 	return names
+}
+
+// below returns the keys in a section, without the section's name.
+func below(all []key, section string) []key {
+	var keys []key
+	for _, k := range all {
+		if name, in := strings.CutPrefix(k.name, section+"."); in {
+			k.name = name
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }
 
 // scalar reads one value as it stands in a file, a variable or a flag. Problem is

@@ -141,6 +141,9 @@ func (l *loader) set(name string, value any, at origin) {
 // their normal form.
 func (c *Config) fill() {
 	c.Auth.Token.Realm = strings.TrimSuffix(c.Auth.Token.Realm, "/")
+	for i := range c.TrustRoots {
+		c.TrustRoots[i].TUF.fill()
+	}
 	for i := range c.Upstreams {
 		u := &c.Upstreams[i]
 		if u.Endpoint == "" && u.Registry != "" {

@@ -89,6 +89,8 @@ func TestEveryKeyOfTheFileArrives(t *testing.T) {
 	s.write("ca.pem", read(t, cert))
 	s.write("certs.d/x", "")
 	s.write("users", "")
+	s.write("root.json", "{}")
+	s.write("first.json", "{}")
 	s.write("token.pem", string(pemKey(t)))
 	got := s.good(`
 listen: ":5443"
@@ -127,6 +129,13 @@ report_only: [default, quay.io/team]
 verdicts: {size: 10, allowed_ttl: 1h30m, denied_ttl: 0s}
 tags: {ttl: 5m}
 audit: {file: audit.jsonl, blobs: true}
+trust_roots:
+  - {name: public-good, trusted_root: root.json, max_age: 720h}
+  - name: private
+    max_age: 24h
+    tuf: {mirror: "https://tuf.example/x/", root: first.json, target: a/root.json}
+  - {name: short, tuf: {mirror: "http://10.0.0.7:8080", root: first.json}}
+offline: true
 insecure_weak_signatures: true
 log: {level: debug, format: json}
 `, LoadOptions{})
@@ -165,13 +174,19 @@ log: {level: debug, format: json}
 			{Registry: "quay.io", Endpoint: "oci:" + in("layout"), Transport: "atomic", Credentials: "gate"},
 			{Registry: "ghcr.io", Endpoint: "https://mirror.example/ghcr", Transport: "docker", Credentials: "client"},
 		},
-		OtherRegistries:        OthersAllow,
-		AuthFile:               in("auth.json"),
-		CertsD:                 []string{in("certs.d")},
-		ReportOnly:             []string{"default", "quay.io/team"},
-		Verdicts:               Verdicts{Size: 10, AllowedTTL: 90 * time.Minute},
-		Tags:                   Tags{TTL: 5 * time.Minute},
-		Audit:                  Audit{File: in("audit.jsonl"), Blobs: true},
+		OtherRegistries: OthersAllow,
+		AuthFile:        in("auth.json"),
+		CertsD:          []string{in("certs.d")},
+		ReportOnly:      []string{"default", "quay.io/team"},
+		Verdicts:        Verdicts{Size: 10, AllowedTTL: 90 * time.Minute},
+		Tags:            Tags{TTL: 5 * time.Minute},
+		Audit:           Audit{File: in("audit.jsonl"), Blobs: true},
+		TrustRoots: []TrustRoot{
+			{Name: "public-good", TrustedRoot: in("root.json"), MaxAge: 720 * time.Hour},
+			{Name: "private", MaxAge: 24 * time.Hour, TUF: TrustRootTUF{"https://tuf.example/x", in("first.json"), "a/root.json"}},
+			{Name: "short", TUF: TrustRootTUF{"http://10.0.0.7:8080", in("first.json"), "trusted_root.json"}},
+		},
+		Offline:                true,
 		InsecureWeakSignatures: true,
 		Log:                    Log{Level: "debug", Format: LogJSON},
 	}
@@ -212,6 +227,7 @@ func TestTableAndStructAgree(t *testing.T) {
 	for item, typ := range map[string]reflect.Type{
 		"upstreams": reflect.TypeFor[Upstream](), "hosts": reflect.TypeFor[Host](),
 		"listeners": reflect.TypeFor[Listener](), "auth.rules": reflect.TypeFor[Rule](),
+		"trust_roots": reflect.TypeFor[TrustRoot](),
 	} {
 		i := slices.IndexFunc(keys(), func(k key) bool { return k.name == item })
 		if got, want := table(keys()[i].item), fields(typ, ""); !reflect.DeepEqual(got, want) {

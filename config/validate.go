@@ -35,6 +35,7 @@ func (c *Config) Validate() Faults {
 	v.reportOnly()
 	v.bounds()
 	v.files()
+	v.trustRoots()
 	v.audit()
 	v.words()
 	return v.faults

@@ -183,12 +183,16 @@ func (r *yamlReader) sequence(n *yaml.Node, name string, each func(name string, 
 	return good
 }
 
-// object reads one item of a list of objects. Faulty members are left out and
-// reported.
+// object reads one item of a list of objects, or a section of one. Faulty members
+// are left out and reported.
 func (r *yamlReader) object(all []key, name string, n *yaml.Node) map[string]any {
 	object := map[string]any{}
 	r.mapping(n, name, children(all, ""), func(child string, value *yaml.Node) {
 		i := slices.IndexFunc(all, func(k key) bool { return k.name == child })
+		if i < 0 {
+			object[child] = r.object(below(all, child), name+"."+child, value)
+			return
+		}
 		k := all[i]
 		k.name = name + "." + child
 		if v, ok := r.value(k, value); ok {
