@@ -208,6 +208,7 @@ func TestReferrersInconclusive(t *testing.T) {
 		"a blob of a negative size":     layer(func(d *imgspec.Descriptor) { d.Size = -1 }),
 		"a blob that is huge":           layer(func(d *imgspec.Descriptor) { d.Size = MaxSignatureBytes + 1 }),
 		"a blob of a hostile digest":    layer(func(d *imgspec.Descriptor) { d.Digest = "sha256:../../x" }),
+		"a blob of no known digest":     layer(func(d *imgspec.Descriptor) { d.Digest = "md5:d41d8cd98f00b204e9800998ecf8427e" }),
 		"a blob of another digest":      func(_ *testing.T, h *hub) { h.blobs[repo+"@"+digest.FromString("good").String()] = []byte("GOOD") },
 		"too many documents in one":     func(t *testing.T, h *hub) { h.refers(repo, h.holds(t, repo, bundles(MaxSignatures), nil)) },
 		"too many documents in some":    func(t *testing.T, h *hub) { manyDocuments(t, h) },
