@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ const (
 	maxRotations = 64 // root.json files newer than the one that is known
 	maxRootJSON  = 512_000
 	maxDelegated = 8
+	maxMetadata  = 5_000_000 // bytes of the largest metadata, go-tuf's default
 )
 
 // repository is a TUF repository and what is kept of it.
@@ -94,6 +96,9 @@ func (r *repository) fetch(ctx context.Context) ([]byte, error) {
 	cfg.LocalMetadataDir, cfg.LocalTargetsDir = r.dir, filepath.Join(r.dir, "targets")
 	cfg.MaxRootRotations, cfg.MaxDelegations, cfg.RootMaxLength = maxRotations, maxDelegated, maxRootJSON
 	cfg.Fetcher = &fetcher{ctx: ctx, web: r.web}
+	if err := r.sweep(); err != nil {
+		return nil, err
+	}
 	up, err := updater.New(cfg)
 	if err != nil {
 		return nil, err
@@ -110,6 +115,26 @@ func (r *repository) fetch(ctx context.Context) ([]byte, error) {
 	}
 	_, b, err := up.DownloadTarget(info, "", "")
 	return b, err
+}
+
+// sweep removes metadata that was not written to its end before a power failure:
+// go-tuf would stop at it for ever. Metadata that can be read is never removed, as
+// it protects from older versions.
+func (r *repository) sweep() error {
+	files, err := filepath.Glob(filepath.Join(r.dir, "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		b, _, err := readFile(file, maxMetadata)
+		if err == nil && json.Valid(b) || file == r.kept() {
+			continue
+		}
+		if err := os.Remove(file); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keep writes the last good root: the whole of it or nothing.

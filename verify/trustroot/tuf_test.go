@@ -1,0 +1,311 @@
+package trustroot_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pullgate/pullgate/verify/trustroot"
+)
+
+// Before the first refresh there is nothing to judge by; after it there is, also
+// after a restart without the mirror, until it is too old.
+func TestTUFFromNothingToStale(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	s := w.open()
+	if r := get(t, s, "acme"); !r.Stale || r.Material != nil || r.Problem == "" {
+		t.Errorf("expected a stale root, found %+v", r)
+	}
+	if len(w.mirror.asked) > 0 {
+		t.Errorf("Open asked for %q", w.mirror.asked)
+	}
+	before := s.Generation()
+	if !refresh(t, s) || s.Generation() == before {
+		t.Error("expected another generation")
+	}
+	r := get(t, s, "acme")
+	if r.Stale || r.Material == nil || r.Problem != "" || !r.Expires.Equal(w.clock.now().Add(time.Hour)) {
+		t.Errorf("expected a good root, found %+v", r)
+	}
+	if refresh(t, s) {
+		t.Error("nothing changed, and it is said to have")
+	}
+
+	w.mirror.down = errDown
+	w.clock.add(30 * time.Minute)
+	again := w.open()
+	if r := get(t, again, "acme"); r.Stale || again.Generation() != s.Generation() {
+		t.Errorf("the last good root was not there after a restart: %+v", r)
+	}
+	if changed, err := again.Refresh(t.Context()); changed || err == nil {
+		t.Errorf("expected an error, found %v, %v", changed, err)
+	}
+	if r := get(t, again, "acme"); r.Stale || !strings.Contains(r.Problem, "is down") {
+		t.Errorf("expected a good root with a problem, found %+v", r)
+	}
+	w.clock.add(30 * time.Minute)
+	for _, set := range []*trustroot.Set{s, again, w.open()} {
+		if r := get(t, set, "acme"); !r.Stale || !strings.Contains(r.Problem, "older than its maximum age") {
+			t.Errorf("expected a stale root, found %+v", r)
+		}
+	}
+	w.mirror.down = nil
+	refresh(t, again)
+	if r := get(t, again, "acme"); r.Stale {
+		t.Errorf("expected a good root, found %+v", r)
+	}
+}
+
+func TestTUFUpdates(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	s := w.open()
+	refresh(t, s)
+	old := get(t, s, "acme")
+	w.mirror.publish(trustedRoot(t, "b"))
+	if !refresh(t, s) || get(t, s, "acme").Generation == old.Generation {
+		t.Error("the new root did not arrive")
+	}
+}
+
+// Nothing is dialled offline; what was fetched before is used.
+func TestTUFOffline(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	offline := w.opt
+	offline.Offline, offline.Web = true, nil
+	if _, err := trustroot.Open(offline); err == nil {
+		t.Error("a root that was never fetched was opened offline")
+	}
+	refresh(t, w.open())
+	s, err := trustroot.Open(offline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refresh(t, s)
+	if r := get(t, s, "acme"); r.Stale {
+		t.Errorf("found %+v", r)
+	}
+	offline.Web = w.mirror
+	asked := len(w.mirror.asked)
+	s, err = trustroot.Open(offline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refresh(t, s)
+	if len(w.mirror.asked) != asked {
+		t.Error("somebody was asked offline")
+	}
+}
+
+// A hostile or broken mirror changes nothing.
+func TestTUFAttacks(t *testing.T) {
+	_, stranger, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name   string
+		attack func(w *world)
+	}{
+		{"signed by a stranger", func(w *world) { w.mirror.keys["timestamp"] = stranger; w.mirror.publish(trustedRoot(w.t, "evil")) }},
+		{"targets by a stranger", func(w *world) { w.mirror.keys["targets"] = stranger; w.mirror.publish(trustedRoot(w.t, "evil")) }},
+		{"root by a stranger", func(w *world) {
+			w.mirror.key("timestamp")
+			w.mirror.publishRoot(2, stranger)
+			w.mirror.publish(trustedRoot(w.t, "evil"))
+		}},
+		{"expired", func(w *world) {
+			w.mirror.expires = time.Now().Add(-time.Minute)
+			w.mirror.publish(trustedRoot(w.t, "evil"))
+		}},
+		{"older than seen", func(w *world) { w.mirror.version = 0; w.mirror.publish(trustedRoot(w.t, "evil")) }},
+		{"target of other bytes", func(w *world) {
+			w.mirror.publish(trustedRoot(w.t, "b"))
+			for name := range w.mirror.files {
+				if strings.Contains(name, "/targets/") {
+					w.mirror.files[name] = trustedRoot(w.t, "evil")
+				}
+			}
+		}},
+		{"target that is none", func(w *world) { w.mirror.publish([]byte(`{"mediaType":"x"}`)) }},
+		{"target without authorities", func(w *world) {
+			w.mirror.publish([]byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`))
+		}},
+		{"large target", func(w *world) { w.mirror.publish(bytes.Repeat([]byte(" "), 2<<20)) }},
+		{"endless timestamp", func(w *world) { w.mirror.put("timestamp.json", bytes.Repeat([]byte(" "), 1<<20)) }},
+		{"no timestamp", func(w *world) { delete(w.mirror.files, mirrorURL+"/timestamp.json") }},
+		{"root server error", func(w *world) { w.mirror.down = errDown }},
+		{"endless roots", func(w *world) {
+			for v := int64(2); v < 200; v++ {
+				w.mirror.publishRoot(v, w.mirror.keys["root"])
+			}
+			w.mirror.keys["timestamp"] = stranger
+			w.mirror.publish(trustedRoot(w.t, "evil"))
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, trustedRoot(t, "a"))
+			w.mirror.publish(trustedRoot(t, "a2")) // so that there is something older
+			w.mirror.version++
+			w.mirror.publish(trustedRoot(t, "a3"))
+			s := w.open()
+			refresh(t, s)
+			good := get(t, s, "acme")
+			w.t = t
+			w.clock.add(time.Minute)
+			w.mirror.asked = nil
+			tt.attack(w)
+			changed, err := s.Refresh(t.Context())
+			if changed || err == nil {
+				t.Errorf("expected an error and no change, found %v, %v", changed, err)
+			}
+			r := get(t, s, "acme")
+			if r.Generation != good.Generation || !r.Expires.Equal(good.Expires) || r.Problem == "" {
+				t.Errorf("expected the old root with its age, found %+v", r)
+			}
+			if again := get(t, w.open(), "acme"); again.Generation != good.Generation || again.Refreshed.Sub(good.Refreshed).Abs() > time.Millisecond {
+				t.Errorf("the last good root was replaced: %+v", again)
+			}
+			if len(w.mirror.asked) > 100 {
+				t.Errorf("%d requests", len(w.mirror.asked))
+			}
+		})
+	}
+}
+
+// Keys that root.json withdrew stay withdrawn when the mirror hides the root.json
+// that did it, also after a restart.
+func TestTUFWithdrawnKeysStayWithdrawn(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	before := w.mirror.state()
+	refresh(t, w.open())
+	stolen := w.mirror.keys["timestamp"]
+	w.mirror.key("timestamp")
+	w.mirror.publishRoot(2, w.mirror.keys["root"])
+	w.mirror.publish(trustedRoot(t, "b"))
+	s := w.open()
+	refresh(t, s)
+	good := get(t, s, "acme").Generation
+
+	w.mirror.files = before // 2.root.json is hidden
+	w.mirror.keys["timestamp"], w.mirror.version = stolen, 50
+	w.mirror.publish(trustedRoot(t, "evil"))
+	for _, set := range []*trustroot.Set{s, w.open()} {
+		if _, err := set.Refresh(t.Context()); err == nil {
+			t.Error("a withdrawn key was accepted")
+		}
+		if get(t, set, "acme").Generation != good {
+			t.Error("the root was replaced")
+		}
+	}
+}
+
+// Another first root is another repository: nothing that was kept is used.
+func TestTUFOtherFirstRoot(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	refresh(t, w.open())
+	other := newMirror(t, trustedRoot(t, "b"))
+	write(t, w.opt.Roots[0].TUF.Root, other.files[mirrorURL+"/1.root.json"])
+	s := w.open()
+	if r := get(t, s, "acme"); !r.Stale || r.Material != nil {
+		t.Errorf("expected nothing, found %+v", r)
+	}
+	if _, err := s.Refresh(t.Context()); err == nil {
+		t.Error("the mirror of another root was accepted")
+	}
+}
+
+// What is broken on the disk is not used, and comes back with the next refresh.
+func TestTUFBrokenState(t *testing.T) {
+	for _, name := range []string{"last-good.json", "root.json", "timestamp.json"} {
+		for _, content := range []string{"", "{}", "not JSON", strings.Repeat(" ", 2<<20)} {
+			w := newWorld(t, trustedRoot(t, "a"))
+			s := w.open()
+			refresh(t, s)
+			files, err := filepath.Glob(filepath.Join(w.opt.StateDir, "trust_roots", "*", name))
+			if err != nil || len(files) != 1 {
+				t.Fatalf("found %q, %v", files, err)
+			}
+			write(t, files[0], []byte(content))
+			s = w.open()
+			if r := get(t, s, "acme"); name == "last-good.json" && (!r.Stale || r.Material != nil) {
+				t.Errorf("%s: found %+v", name, r)
+			}
+			refresh(t, s)
+			if r := get(t, s, "acme"); r.Stale {
+				t.Errorf("%s: found %+v", name, r)
+			}
+		}
+	}
+}
+
+func TestTUFLeavesNoTemporaryFiles(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	s := w.open()
+	refresh(t, s)
+	refresh(t, s)
+	left, err := filepath.Glob(filepath.Join(w.opt.StateDir, "trust_roots", "*", "*tmp*"))
+	more, err2 := filepath.Glob(filepath.Join(w.opt.StateDir, "trust_roots", "*", ".last-good-*"))
+	if err != nil || err2 != nil || len(left)+len(more) > 0 {
+		t.Errorf("found %q %q, %v, %v", left, more, err, err2)
+	}
+	info, err := os.Stat(filepath.Join(w.opt.StateDir, "trust_roots"))
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("found %v, %v", info, err)
+	}
+}
+
+// slow is a mirror that never ends.
+type slow struct{}
+
+func (slow) Get(ctx context.Context, _ string) (io.ReadCloser, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestTUFEndsWithItsCaller(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	w.opt.Web = slow{}
+	s := w.open()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	done := make(chan error, 2)
+	for range 2 { // the second waits for the first
+		go func() { _, err := s.Refresh(ctx); done <- err }()
+	}
+	for range 2 {
+		select {
+		case err := <-done:
+			if err == nil {
+				t.Error("expected an error")
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("it does not end")
+		}
+	}
+}
+
+func TestOpenRefusesTUF(t *testing.T) {
+	for name, change := range map[string]func(*trustroot.Options){
+		"no mirror":    func(o *trustroot.Options) { o.Roots[0].TUF.Mirror = "" },
+		"no root":      func(o *trustroot.Options) { o.Roots[0].TUF.Root = "" },
+		"no target":    func(o *trustroot.Options) { o.Roots[0].TUF.Target = "" },
+		"no directory": func(o *trustroot.Options) { o.StateDir = "" },
+		"no client":    func(o *trustroot.Options) { o.Web = nil },
+		"root away":    func(o *trustroot.Options) { o.Roots[0].TUF.Root += ".x" },
+		"root hostile": func(o *trustroot.Options) { write(t, o.Roots[0].TUF.Root, []byte(`{"signed":{}}`)) },
+		"file too":     func(o *trustroot.Options) { o.Roots[0].File = "x" },
+	} {
+		w := newWorld(t, trustedRoot(t, "a"))
+		change(&w.opt)
+		if _, err := trustroot.Open(w.opt); err == nil || !strings.Contains(err.Error(), "acme") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
