@@ -80,12 +80,15 @@ func indexCRLs(lists []*x509.RevocationList) ([]crl, error) {
 	var out []crl
 	total := 0
 	for i, list := range lists {
-		c, err := indexCRL(list)
-		if err != nil {
-			return nil, fmt.Errorf("CRL %d: %w", i+1, err)
+		if list == nil {
+			return nil, fmt.Errorf("CRL %d: expected a CRL, found nothing", i+1)
 		}
 		if total += len(list.RevokedCertificateEntries); total > maxRevoked {
 			return nil, fmt.Errorf("CRLs: expected at most %d revoked certificates, found more", maxRevoked)
+		}
+		c, err := indexCRL(list)
+		if err != nil {
+			return nil, fmt.Errorf("CRL %d: %w", i+1, err)
 		}
 		out = append(out, c)
 	}
@@ -93,9 +96,6 @@ func indexCRLs(lists []*x509.RevocationList) ([]crl, error) {
 }
 
 func indexCRL(list *x509.RevocationList) (crl, error) {
-	if list == nil {
-		return crl{}, errors.New("expected a CRL, found nothing")
-	}
 	if list.NextUpdate.IsZero() {
 		return crl{}, fmt.Errorf("issued by %.200q: expected the time of its next update, found none", list.Issuer)
 	}

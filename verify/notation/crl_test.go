@@ -7,6 +7,7 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,15 @@ func TestRevocation(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A list of user certificates says nothing of a CA.
+func TestListOfUsersOnly(t *testing.T) {
+	by := newChain(t)
+	inter, root := by.issuer, by.root()
+	users := crlOf(t, root, root.key, withExtension(oidIssuingDistributionPoint, point(t, "", 1)))
+	v, err := verify(envelope{by: by}.sign(t), MediaTypeJWS, enforced(t, by, crlOf(t, inter, inter.key, nil), users))
+	denied(t, v, err, "found one that is about other certificates")
 }
 
 // An issuer that may not sign lists did not.
@@ -190,6 +200,8 @@ func TestListsThatCannotBeUsed(t *testing.T) {
 		"some reasons":       {crlOf(t, root, root.key, withExtension(oidIssuingDistributionPoint, point(t, "", 3))), "partial or indirect"},
 		"indirect":           {crlOf(t, root, root.key, withExtension(oidIssuingDistributionPoint, point(t, "", 4))), "partial or indirect"},
 		"attribute certs":    {crlOf(t, root, root.key, withExtension(oidIssuingDistributionPoint, point(t, "", 5))), "partial or indirect"},
+		"relative name":      {crlOf(t, root, root.key, withExtension(oidIssuingDistributionPoint, []byte{0x30, 4, 0xa0, 2, 0xa1, 0})), "relative name"},
+		"point of no URI":    {crlOf(t, root, root.key, withExtension(oidIssuingDistributionPoint, []byte{0x30, 7, 0xa0, 5, 0xa0, 3, 0x82, 1, 'x'})), "another name"},
 		"broken scope":       {crlOf(t, root, root.key, withExtension(oidIssuingDistributionPoint, []byte{4, 0})), "issuing distribution point"},
 		"critical extension": {crlOf(t, root, root.key, withExtension(asn1.ObjectIdentifier{1, 2, 3}, []byte{5, 0})), "found 1.2.3"},
 		"entry of another":   {entry, "entry with a critical extension"},
@@ -200,6 +212,17 @@ func TestListsThatCannotBeUsed(t *testing.T) {
 				t.Errorf("expected a refusal because of %q, got %v", c.why, err)
 			}
 		})
+	}
+}
+
+// Many long lists of the same certificate: counted before anything is made of them.
+func TestTooManyRevoked(t *testing.T) {
+	root := newCA(t, nil, "root", ecKey(t))
+	list := crlOf(t, root, root.key, nil)
+	list.RevokedCertificateEntries = slices.Repeat([]x509.RevocationListEntry{{SerialNumber: big.NewInt(1)}}, maxRevoked/maxCRLs+1)
+	_, err := indexCRLs(slices.Repeat([]*x509.RevocationList{list}, maxCRLs))
+	if err == nil || !strings.Contains(err.Error(), "revoked certificates, found more") {
+		t.Errorf("expected a refusal, got %v", err)
 	}
 }
 

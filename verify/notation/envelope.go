@@ -99,24 +99,22 @@ func decodeCOSE(envelope []byte) (untrusted, error) {
 	return u, nil
 }
 
-// chain parses the certificates, and refuses those that are too many, weak, or
-// too dear to verify with.
-func (u untrusted) chain() ([]*x509.Certificate, error) {
+// checkChain refuses certificates that are too many, weak, or too dear to verify
+// with.
+func (u untrusted) checkChain() error {
 	if len(u.certs) == 0 || len(u.certs) > maxChain {
-		return nil, fmt.Errorf("expected 1 to %d certificates, found %d", maxChain, len(u.certs))
+		return fmt.Errorf("expected 1 to %d certificates, found %d", maxChain, len(u.certs))
 	}
-	var out []*x509.Certificate
 	for i, der := range u.certs {
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, fmt.Errorf("certificate %d: %s", i+1, clean(err.Error()))
+			return fmt.Errorf("certificate %d: %s", i+1, clean(err.Error()))
 		}
 		if err := checkCert(c); err != nil {
-			return nil, err
+			return err
 		}
-		out = append(out, c)
 	}
-	return out, nil
+	return nil
 }
 
 // checkTimestamp bounds the timestamp token. Whether it is any good is for the

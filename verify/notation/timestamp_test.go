@@ -97,8 +97,9 @@ func TestHostileTimestamp(t *testing.T) {
 		crowd = append(crowd, newCA(t, nil, "other", tsa.issuer.key).cert.Raw...)
 	}
 	for why, token := range map[string][]byte{
-		"expected at most 20 certificates": withCerts(t, token, crowd),
-		"expected an RSA key of at most":   withCerts(t, token, hugeCert(t, tsa.issuer)),
+		"expected at most 20 certificates": withMore(t, token, crowd, 0),
+		"expected an RSA key of at most":   withMore(t, token, hugeCert(t, tsa.issuer), 0),
+		"expected at most 4 signatures":    withMore(t, token, nil, maxTimestampSigns),
 		"expected an RFC 3161 timestamp":   []byte("hello"),
 		"expected a timestamp of at most ": bytes.Repeat([]byte{0x30}, maxTimestampBytes+1),
 	} {
@@ -132,9 +133,9 @@ func withToken(tb testing.TB, b, token []byte) []byte {
 	})
 }
 
-// withCerts adds certificates to a timestamp (RFC 5652, section 5.1): they are
-// not signed.
-func withCerts(tb testing.TB, token, certs []byte) []byte {
+// withMore adds certificates to a timestamp, and its signature some times more
+// (RFC 5652, section 5.1): neither is signed.
+func withMore(tb testing.TB, token, certs []byte, signers int) []byte {
 	tb.Helper()
 	var info struct {
 		Type    asn1.ObjectIdentifier
@@ -150,6 +151,7 @@ func withCerts(tb testing.TB, token, certs []byte) []byte {
 	_, err = asn1.Unmarshal(info.Content.Bytes, &signed)
 	must(tb, err)
 	signed.Certs = asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: append(signed.Certs.Bytes, certs...)}
+	signed.Signers = asn1.RawValue{Tag: asn1.TagSet, IsCompound: true, Bytes: bytes.Repeat(signed.Signers.Bytes, 1+signers)}
 	der, err := asn1.Marshal(signed)
 	must(tb, err)
 	info.Content = asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: der}

@@ -2,7 +2,6 @@ package notation
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -51,8 +50,7 @@ func Verify(ctx context.Context, envelope []byte, mediaType string, subject ocis
 	if err != nil {
 		return Verified{}, err
 	}
-	chain, err := u.chain()
-	if err != nil {
+	if err := u.checkChain(); err != nil {
 		return Verified{}, err
 	}
 	if len(t.stores[truststore.TypeTSA]) > 0 {
@@ -63,9 +61,6 @@ func Verify(ctx context.Context, envelope []byte, mediaType string, subject ocis
 	o, err := t.ask(ctx, envelope, mediaType, subject, repository)
 	if err != nil {
 		return Verified{}, err
-	}
-	if !slices.EqualFunc(chain, o.info.CertificateChain, (*x509.Certificate).Equal) {
-		return Verified{}, errors.New("expected one certificate chain, found two readings of it")
 	}
 	return t.conclude(o)
 }
@@ -128,7 +123,8 @@ type validator struct {
 // ValidateContext implements [revocation.Validator]. Any doubt is an error.
 func (v *validator) ValidateContext(_ context.Context, o revocation.ValidateContextOptions) ([]*result.CertRevocationResult, error) {
 	for _, c := range o.CertChain {
-		// A timestamp authority's chain is looked at here for the first time.
+		// A timestamp authority's chain is known only now, and the signer's is
+		// looked at again as the library reads it.
 		if err := checkCert(c); err != nil {
 			return nil, err
 		}
