@@ -1,0 +1,88 @@
+package bundle_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/pullgate/pullgate/verify/bundle"
+)
+
+func TestParseIdentityRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		issuer, issuerRE, subject, subjectRE string
+		extensions                           map[string]string
+		want                                 string
+	}{
+		"nothing":           {want: "issuer or issuerRegExp"},
+		"no subject":        {issuer: "i", want: "subject or subjectRegExp"},
+		"no issuer":         {subject: "s", want: "issuer or issuerRegExp"},
+		"both subjects":     {issuer: "i", subject: "s", subjectRE: "s", want: "found both"},
+		"both issuers":      {issuer: "i", issuerRE: "i", subject: "s", want: "found both"},
+		"bad expression":    {issuer: "i", subjectRE: "(", want: "subjectRegExp"},
+		"escapes its group": {issuer: "i", subjectRE: "a)|(?:b", want: "subjectRegExp"},
+		"quotes its end":    {issuerRE: `\Qi`, subject: "s", want: "matched as a whole"},
+		"unknown extension": {issuer: "i", subject: "s", extensions: map[string]string{"repository": "r"}, want: "unknown"},
+		"name in case":      {issuer: "i", subject: "s", extensions: map[string]string{"SourceRepositoryURI": "r"}, want: "unknown"},
+		"issuer twice":      {issuer: "i", subject: "s", extensions: map[string]string{"issuer": "r"}, want: "unknown"},
+		"empty extension":   {issuer: "i", subject: "s", extensions: map[string]string{"runnerEnvironment": ""}, want: "empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if id, err := bundle.ParseIdentity(c.issuer, c.issuerRE, c.subject, c.subjectRE, c.extensions); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("expected %q, found %v, %v", c.want, id, err)
+			}
+		})
+	}
+}
+
+func TestEveryExtensionIsKnown(t *testing.T) {
+	all := map[string]string{}
+	for _, n := range bundle.ExtensionNames() {
+		all[n] = "x"
+	}
+	id, err := bundle.ParseIdentity("i", "", "s", "", all)
+	must(t, err)
+	for n := range all {
+		if !strings.Contains(id.String(), n+" x") {
+			t.Errorf("%s is lost in %s", n, id)
+		}
+	}
+}
+
+// An identity matches a value as a whole.
+func TestIdentityMatching(t *testing.T) {
+	const prefix = `https://github\.com/acme/.+`
+	w := newWorld(t)
+	for name, c := range map[string]struct {
+		san, issuer, repo                    string // of the certificate
+		wantIssuer, issuerRE, wantSAN, sanRE string
+		extensions                           map[string]string
+		accepted                             bool
+	}{
+		"expression":            {wantIssuer: issuer, sanRE: prefix, accepted: true},
+		"exact":                 {wantIssuer: issuer, wantSAN: workflow, accepted: true},
+		"issuer expression":     {issuerRE: "https://token.actions.githubusercontent.com", wantSAN: workflow, accepted: true},
+		"unanchored in front":   {san: "https://evil.example/https://github.com/acme/x", wantIssuer: issuer, sanRE: prefix},
+		"unanchored behind":     {san: "https://github.com/acme/app.evil.example/x", wantIssuer: issuer, sanRE: `https://github\.com/acme/app`},
+		"alternative":           {san: "https://evil.example/b", wantIssuer: issuer, sanRE: `a|b`},
+		"multi-line":            {san: "https://evil.example/%0Aa", wantIssuer: issuer, sanRE: `(?m)a$`},
+		"exact is no prefix":    {wantIssuer: issuer, wantSAN: strings.TrimSuffix(workflow, "main")},
+		"issuer unanchored":     {issuer: "https://evil.example/" + issuer, issuerRE: "https://token.*", wantSAN: workflow},
+		"issuer case":           {issuer: strings.ToUpper(issuer), wantIssuer: issuer, wantSAN: workflow},
+		"extension":             {repo: "https://github.com/acme/app", wantIssuer: issuer, wantSAN: workflow, extensions: map[string]string{"sourceRepositoryURI": "https://github.com/acme/app"}, accepted: true},
+		"extension differs":     {repo: "https://github.com/acme/app2", wantIssuer: issuer, wantSAN: workflow, extensions: map[string]string{"sourceRepositoryURI": "https://github.com/acme/app"}},
+		"extension is missing":  {wantIssuer: issuer, wantSAN: workflow, extensions: map[string]string{"sourceRepositoryURI": "https://github.com/acme/app"}},
+		"extension is no regex": {repo: "https://github.com/acme/app", wantIssuer: issuer, wantSAN: workflow, extensions: map[string]string{"sourceRepositoryURI": ".*"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id, err := bundle.ParseIdentity(c.wantIssuer, c.issuerRE, c.wantSAN, c.sanRE, c.extensions)
+			must(t, err)
+			doc := marshal(t, w.attest(keyless{san: c.san, issuer: c.issuer, sourceRepo: c.repo}, signed()))
+			v, err := bundle.Verify(doc, subject, &bundle.Trust{Root: w.root, Identities: []bundle.Identity{id}})
+			if c.accepted {
+				must(t, err)
+				return
+			}
+			denied(t, v, err, "signed by ")
+		})
+	}
+}
