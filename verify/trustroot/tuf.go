@@ -117,17 +117,20 @@ func (r *repository) fetch(ctx context.Context) ([]byte, error) {
 	return b, err
 }
 
-// sweep removes metadata that was not written to its end before a power failure:
-// go-tuf would stop at it for ever. Metadata that can be read is never removed, as
-// it protects from older versions.
+// sweep removes what is no metadata, like a file that was not written to its end
+// before a power failure: go-tuf would stop at it for ever. Metadata that can be
+// read is never removed, as it protects from older versions.
 func (r *repository) sweep() error {
-	files, err := filepath.Glob(filepath.Join(r.dir, "*.json"))
+	files, err := os.ReadDir(r.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		b, _, err := readFile(file, maxMetadata)
-		if err == nil && json.Valid(b) || file == r.kept() {
+	for _, f := range files {
+		file := filepath.Join(r.dir, f.Name())
+		if filepath.Ext(file) != ".json" || file == r.kept() || isMetadata(file) {
 			continue
 		}
 		if err := os.Remove(file); err != nil {
@@ -135,6 +138,19 @@ func (r *repository) sweep() error {
 		}
 	}
 	return nil
+}
+
+func isMetadata(file string) bool {
+	b, _, err := readFile(file, maxMetadata)
+	if err != nil {
+		return false
+	}
+	var m struct {
+		Signed struct {
+			Type string `json:"_type"`
+		} `json:"signed"`
+	}
+	return json.Unmarshal(b, &m) == nil && m.Signed.Type != ""
 }
 
 // keep writes the last good root: the whole of it or nothing.
