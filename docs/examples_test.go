@@ -44,7 +44,11 @@ func TestExamplesLoad(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, err := verify.LoadPolicy(verify.Options{PolicyFile: cfg.Policy, RegistriesDir: cfg.RegistriesD})
+			var roots []string
+			for _, r := range cfg.TrustRoots {
+				roots = append(roots, r.Name)
+			}
+			p, err := verify.LoadPolicy(verify.Options{PolicyFile: cfg.Policy, RegistriesDir: cfg.RegistriesD, TrustRoots: roots})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -63,6 +63,9 @@ func (e *Engine) evaluateOne(ctx context.Context, p *Policy, j *judged, r *requi
 // until one is accepted.
 func (e *Engine) trySignatures(ctx context.Context, p *Policy, j *judged, r *requirement, found discover.Found, o *outcome) error {
 	for _, s := range found.Signatures {
+		if s.Origin == discover.OriginReferrers {
+			continue // no other reader of these requirements looks there
+		}
 		var problem string
 		var signers []string
 		switch {

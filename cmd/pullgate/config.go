@@ -84,7 +84,8 @@ func missing(file string) bool {
 }
 
 func policyOptions(cfg *config.Config) verify.Options {
-	return verify.Options{PolicyFile: cfg.Policy, RegistriesDir: cfg.RegistriesD, InsecureAllowWeak: cfg.InsecureWeakSignatures}
+	return verify.Options{PolicyFile: cfg.Policy, RegistriesDir: cfg.RegistriesD, InsecureAllowWeak: cfg.InsecureWeakSignatures,
+		TrustRoots: rootNames(cfg)}
 }
 
 func configCommand() *cobra.Command {

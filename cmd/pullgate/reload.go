@@ -49,7 +49,7 @@ func (s *reloadState) state() (time.Time, string) {
 
 // reloadLoop loads the policy again on SIGHUP and when one of its files changes,
 // until ctx ends.
-func (g *gate) reloadLoop(ctx context.Context) {
+func (g *gate) reloadLoop(ctx context.Context, rootsAsked chan<- struct{}) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -70,6 +70,10 @@ func (g *gate) reloadLoop(ctx context.Context) {
 				g.logger.Error("audit log not reopened", "error", err)
 			}
 			g.reloadKeys(true)
+			select {
+			case rootsAsked <- struct{}{}:
+			default: // it is being done
+			}
 		case <-tick.C:
 			g.reloadKeys(false)
 			now := g.fingerprint()
@@ -98,14 +102,14 @@ func (g *gate) reload(asked bool) {
 		return
 	}
 	old := g.engine.Revision()
-	if p.Revision() == old && before == "" && !asked {
+	if p.Revision() == g.engine.Policy().Revision() && before == "" && !asked {
 		return
 	}
 	g.engine.Replace(p)
 	g.policy.loaded(p)
 	g.metrics.PolicyReload(true)
-	g.metrics.PolicyLoaded(p.Revision(), time.Now())
-	g.logger.Info("policy reloaded", "revision", p.Revision(), "was", old)
+	g.metrics.PolicyLoaded(g.engine.Revision(), time.Now())
+	g.logger.Info("policy reloaded", "revision", g.engine.Revision(), "was", old)
 	for _, w := range p.Warnings() {
 		g.logger.Warn("policy", "warning", w.Error())
 	}

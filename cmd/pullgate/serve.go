@@ -27,6 +27,7 @@ import (
 	"github.com/pullgate/pullgate/proxy/upstream"
 	"github.com/pullgate/pullgate/verify"
 	"github.com/pullgate/pullgate/verify/authfile"
+	"github.com/pullgate/pullgate/verify/trustroot"
 )
 
 // Sizes of what is kept in memory that no setting changes.
@@ -66,6 +67,7 @@ type gate struct {
 	metrics  *admin.Metrics
 	upstream *upstream.Client
 	engine   *verify.Engine
+	roots    *trustroot.Set // nil: none are configured
 	handler  *proxy.Handler
 	audit    *audit.File
 	policy   reloadState
@@ -113,11 +115,18 @@ func newGate(cfg *config.Config, policy *verify.Policy, logger *slog.Logger, rec
 	if g.upstream, err = upstream.New(options); err != nil {
 		return nil, err
 	}
-	if g.engine, err = verify.NewEngine(policy, g.upstream, upstream.NewWeb(options)); err != nil {
+	web := upstream.NewWeb(options)
+	if g.engine, err = verify.NewEngine(policy, g.upstream, web); err != nil {
 		return nil, err
 	}
+	if g.roots, err = openRoots(cfg, web); err != nil {
+		return nil, err
+	}
+	if g.roots != nil {
+		g.engine.UseRoots(g.roots)
+	}
 	g.policy.loaded(policy)
-	g.metrics.PolicyLoaded(policy.Revision(), time.Now())
+	g.metrics.PolicyLoaded(g.engine.Revision(), time.Now())
 	if g.access, err = access(g.names); err != nil {
 		return nil, err
 	}
@@ -224,7 +233,9 @@ func (g *gate) run(ctx context.Context) error {
 	for _, e := range g.endpoints {
 		go func() { stop(e.serve()) }()
 	}
-	go g.reloadLoop(ctx)
+	rootsAsked := make(chan struct{}, 1)
+	go g.reloadLoop(ctx, rootsAsked)
+	go g.refreshRoots(ctx, rootsAsked)
 	g.logger.Info("serving", append(g.where(), "policy_revision", g.engine.Revision())...)
 	<-ctx.Done()
 

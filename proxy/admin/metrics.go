@@ -58,6 +58,7 @@ type Metrics struct {
 	auditErrors         prometheus.Counter
 	policyReloads       [2]prometheus.Counter // error, ok
 	policy              *policyCollector
+	roots               *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them. Registries are the configured
@@ -100,6 +101,9 @@ func (m *Metrics) registerRequests(r *registrar) {
 	m.auditErrors = prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace,
 		Name: "audit_errors_total", Help: "Audit records that could not be written."})
 	r.add(m.auditErrors)
+	m.roots = prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "trust_root_refreshed_timestamp_seconds",
+		Help: "When a trust root was good last, in seconds since 1970."}, []string{"root"})
+	r.add(m.roots)
 }
 
 func (m *Metrics) registerUpstreams(r *registrar) {
@@ -178,6 +182,12 @@ func (m *Metrics) AuditError() { m.auditErrors.Inc() }
 
 // PolicyReload counts an attempt to load policy and keys anew.
 func (m *Metrics) PolicyReload(ok bool) { m.policyReloads[number(ok)].Inc() }
+
+// TrustRoot notes when a trust root was good last. Its name is one of the
+// configuration's.
+func (m *Metrics) TrustRoot(name string, refreshed time.Time) {
+	m.roots.WithLabelValues(name).Set(float64(refreshed.Unix()))
+}
 
 // PolicyLoaded tells which policy is in force since when.
 func (m *Metrics) PolicyLoaded(revision string, at time.Time) {

@@ -100,6 +100,9 @@ func (r *remote) referrersByTag(ctx context.Context, subject reference.Canonical
 	if err != nil {
 		return nil, err
 	}
+	if subject.Digest().Algorithm().Available() && subject.Digest().Algorithm().FromBytes(m.Bytes) == subject.Digest() {
+		return []ocispec.Descriptor{}, nil // some registries answer a tag that looks like a digest by the digest's manifest
+	}
 	list, err := addReferrers([]ocispec.Descriptor{}, m.Bytes)
 	if err != nil {
 		return nil, unexpected(r.name, opName("referrers", ref), "%w", err)

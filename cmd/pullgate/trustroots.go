@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/pullgate/pullgate/config"
+	"github.com/pullgate/pullgate/verify/trustroot"
+)
+
+// How often trust roots are read again, and how long one look may take. Files are
+// looked at as often as the policy's; TUF mirrors are asked less often.
+const (
+	rootsEvery   = time.Hour
+	rootsTimeout = 2 * time.Minute
+)
+
+// openRoots reads the trust roots of the configuration; nil when there are none.
+func openRoots(cfg *config.Config, web trustroot.Web) (*trustroot.Set, error) {
+	if len(cfg.TrustRoots) == 0 {
+		return nil, nil
+	}
+	o := trustroot.Options{StateDir: cfg.StateDir, Offline: cfg.Offline, Web: web}
+	for _, r := range cfg.TrustRoots {
+		o.Roots = append(o.Roots, trustroot.Source{Name: r.Name, File: r.TrustedRoot, MaxAge: r.MaxAge,
+			TUF: trustroot.TUF{Mirror: r.TUF.Mirror, Root: r.TUF.Root, Target: r.TUF.Target}})
+	}
+	set, err := trustroot.Open(o)
+	if err != nil {
+		return nil, fmt.Errorf("trust_roots: %w", err)
+	}
+	return set, nil
+}
+
+// rootNames are the trust roots that the policy may name.
+func rootNames(cfg *config.Config) []string {
+	var names []string
+	for _, r := range cfg.TrustRoots {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
+// rootFiles are those whose change makes trust roots be read again.
+func rootFiles(cfg *config.Config) []string {
+	var files []string
+	for _, r := range cfg.TrustRoots {
+		if r.TrustedRoot != "" {
+			files = append(files, r.TrustedRoot)
+		}
+	}
+	return files
+}
+
+// refreshRoots reads the trust roots again until ctx ends: when a file of theirs
+// changes, every hour, and when asked.
+func (g *gate) refreshRoots(ctx context.Context, asked <-chan struct{}) {
+	if g.roots == nil {
+		return
+	}
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	files := rootFiles(g.cfg)
+	seen, last := fingerprintOf(files), time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-asked:
+		case <-tick.C:
+			now := fingerprintOf(files)
+			if now == seen && time.Since(last) < rootsEvery {
+				continue
+			}
+			seen = now
+		}
+		last = time.Now()
+		g.refreshRootsOnce(ctx)
+	}
+}
+
+func (g *gate) refreshRootsOnce(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, rootsTimeout)
+	defer cancel()
+	changed, err := g.roots.Refresh(ctx)
+	if err != nil {
+		g.logger.Error("trust roots were not refreshed; the last good ones stay in force until max_age", "error", err)
+	}
+	if changed {
+		g.logger.Info("trust roots refreshed", "revision", g.engine.Revision())
+	}
+	for _, name := range g.roots.Names() {
+		if r, _ := g.roots.Get(name); !r.Refreshed.IsZero() {
+			g.metrics.TrustRoot(name, r.Refreshed)
+		}
+	}
+}
