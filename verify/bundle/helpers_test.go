@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -399,4 +400,36 @@ func denied(t *testing.T, v bundle.Verified, err error, want string) {
 	case len(v.Signers) > 0 || v.Statement != nil || v.PredicateType != "" || len(v.Times) > 0:
 		t.Fatalf("a denial that names something verified: %+v", v)
 	}
+}
+
+func parseCert(t testing.TB, der []byte) *x509.Certificate {
+	t.Helper()
+	c, err := x509.ParseCertificate(der)
+	must(t, err)
+	return c
+}
+
+// rsaCert is a certificate authority with an RSA key of that many bits.
+func (w *world) rsaCert(bits int) *x509.Certificate {
+	w.t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	must(w.t, err)
+	_, c := authority(w.t, key)
+	return c
+}
+
+// withoutIntermediates is the trust in a root that holds only the root certificate.
+func (w *world) withoutIntermediates() *bundle.Trust {
+	w.t.Helper()
+	var cas []root.CertificateAuthority
+	for _, a := range w.root.FulcioCertificateAuthorities() {
+		f := *a.(*root.FulcioCertificateAuthority)
+		f.Intermediates = nil
+		cas = append(cas, &f)
+	}
+	tr := w.trust()
+	r, err := root.NewTrustedRoot(root.TrustedRootMediaType01, cas, w.root.CTLogs(), w.root.TimestampingAuthorities(), w.root.RekorLogs())
+	must(w.t, err)
+	tr.Root = r
+	return tr
 }
