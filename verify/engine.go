@@ -83,7 +83,8 @@ func (e *Engine) Verify(ctx context.Context, s Subject) (v Verdict, err error) {
 	return e.verify(ctx, p, s)
 }
 
-func (e *Engine) verify(ctx context.Context, p *Policy, s Subject) (v Verdict, err error) {
+// verify judges s. Above are the images whose base s is said to be.
+func (e *Engine) verify(ctx context.Context, p *Policy, s Subject, above ...string) (v Verdict, err error) {
 	v.Revision = e.revisionOf(p)
 	defer func() {
 		// Signatures come from anybody. A parser that trips over one must neither
@@ -96,6 +97,7 @@ func (e *Engine) verify(ctx context.Context, p *Policy, s Subject) (v Verdict, e
 	if err != nil {
 		return v, err
 	}
+	j.above = above
 	scope, reqs := p.scopeFor(j.subject.Transport, s.Ref)
 	v.Scope = scope
 	if len(reqs) == 0 {

@@ -128,7 +128,7 @@ func (l *loader) requirement(at string, raw json.RawMessage) (*requirement, json
 	case typeReject:
 		r.denies = "the policy rejects every image here"
 	case typeBaseLayer:
-		r.denies = "signedBaseLayer is not implemented by any verifier: it denies every image"
+		r.ext, r.denies = newBaseLayer(r.match)
 	case typeSignedBy:
 		err = l.signedBy(at, o, r)
 	case typeSigstore:

@@ -28,7 +28,7 @@ type requirement struct {
 	match  matcher
 	gpg    *keyring       // signedBy
 	trust  *sigstoreTrust // sigstoreSigned
-	ext    extension      // the types that only this package knows
+	ext    extension      // signedBaseLayer and the types that only this package knows
 	// denies says why no image can pass; empty for requirements that can be met.
 	denies string
 }
