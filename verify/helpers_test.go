@@ -63,6 +63,7 @@ type fakeRegistry struct {
 	supported bool
 	err       error // what every request fails with
 	delay     time.Duration
+	referrers []imgspec.Descriptor
 	asked     []string
 }
 
@@ -112,7 +113,7 @@ func (r *fakeRegistry) ExtensionSignatures(ctx context.Context, ref reference.Ca
 }
 
 func (r *fakeRegistry) Referrers(ctx context.Context, ref reference.Canonical) ([]imgspec.Descriptor, error) {
-	return nil, r.ask(ctx, "referrers "+ref.String())
+	return r.referrers, r.ask(ctx, "referrers "+ref.String())
 }
 
 // fakeWeb is a signature server in memory.

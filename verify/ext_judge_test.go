@@ -1,0 +1,233 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sigstore/sigstore-go/pkg/sign"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/pullgate/pullgate/verify/bundle"
+)
+
+// bundleSigner signs bundles with a key.
+type bundleSigner struct {
+	t    testing.TB
+	pair *sign.EphemeralKeypair
+}
+
+func newBundleSigner(t testing.TB) *bundleSigner {
+	t.Helper()
+	pair, err := sign.NewEphemeralKeypair(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bundleSigner{t, pair}
+}
+
+func (s *bundleSigner) pem() string {
+	s.t.Helper()
+	p, err := s.pair.GetPublicKeyPem()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p
+}
+
+// attest is a bundle with a statement about a manifest.
+func (s *bundleSigner) attest(manifest []byte, predicateType, predicate string) []byte {
+	s.t.Helper()
+	statement := fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"x","digest":{"sha256":%q}}],"predicateType":%q,"predicate":%s}`,
+		digest.FromBytes(manifest).Encoded(), predicateType, predicate)
+	b, err := sign.Bundle(&sign.DSSEData{Data: []byte(statement), PayloadType: "application/vnd.in-toto+json"}, s.pair, sign.BundleOptions{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	out, err := protojson.Marshal(b)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
+}
+
+// sign is a bundle as cosign 3 signs an image.
+func (s *bundleSigner) sign(manifest []byte) []byte {
+	return s.attest(manifest, bundle.SignType, "{}")
+}
+
+// refer stores a document as a referrer of the image.
+func (w *world) refer(mediaType string, doc []byte) {
+	w.t.Helper()
+	layer := imgspec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(doc), Size: int64(len(doc))}
+	subject := imgspec.Descriptor{MediaType: imgspec.MediaTypeImageManifest, Digest: digest.FromBytes(theManifest), Size: int64(len(theManifest))}
+	empty := imgspec.DescriptorEmptyJSON
+	m := imgspec.Manifest{MediaType: imgspec.MediaTypeImageManifest, Config: empty, Layers: []imgspec.Descriptor{layer}, Subject: &subject}
+	m.SchemaVersion = 2
+	b, err := json.Marshal(m)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.reg.blobs[repo+"@"+layer.Digest.String()] = doc
+	w.reg.manifests[repo+"@"+digest.FromBytes(b).String()] = b
+	w.reg.referrers = append(w.reg.referrers, imgspec.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(b), Size: int64(len(b)),
+		ArtifactType: "application/vnd.oci.empty.v1+json"})
+}
+
+const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+
+// TestBundleStories tells what becomes of images by their bundles.
+func TestBundleStories(t *testing.T) {
+	ours, theirs := newBundleSigner(t), newBundleSigner(t)
+	cosign := newSigstoreKey(t)
+	const slsa = "https://slsa.dev/provenance/v1"
+	const built = `{"buildDefinition":{"buildType":"https://acme.example/build"}}`
+	bundleSigned := `{"type":"bundleSigned","keyPath":"ours.pub"}`
+	provenance := func(more string) string {
+		return `{"type":"attested","predicateType":"` + slsa + `","signedBy":{"keyPath":"ours.pub"}` + more + `}`
+	}
+	isBuild := `,"condition":"predicate.buildDefinition.buildType == 'https://acme.example/build'"`
+	for name, c := range map[string]struct {
+		requirement string
+		docs        [][]byte
+		want        string // in the reasons; empty: allowed
+	}{
+		"signed":                         {bundleSigned, [][]byte{ours.sign(theManifest)}, ""},
+		"unsigned":                       {bundleSigned, nil, "no sigstore bundles or signatures found"},
+		"by a stranger":                  {bundleSigned, [][]byte{theirs.sign(theManifest)}, "key"},
+		"by a stranger and by us":        {bundleSigned, [][]byte{theirs.sign(theManifest), ours.sign(theManifest)}, ""},
+		"of another image":               {bundleSigned, [][]byte{ours.sign([]byte("other"))}, "digest"},
+		"an attestation is no signature": {bundleSigned, [][]byte{ours.attest(theManifest, slsa, built)}, "which is no signature"},
+		"garbage":                        {bundleSigned, [][]byte{[]byte("{}")}, "" + "bundle"},
+		"either key":                     {`{"type":"bundleSigned","keyPaths":["theirs.pub","ours.pub"]}`, [][]byte{ours.sign(theManifest)}, ""},
+		"attested":                       {provenance(isBuild), [][]byte{ours.attest(theManifest, slsa, built)}, ""},
+		"a signature attests nothing":    {provenance(isBuild), [][]byte{ours.sign(theManifest)}, "an attestation of type " + bundle.SignType},
+		"of another type":                {provenance(isBuild), [][]byte{ours.attest(theManifest, slsa+"x", built)}, "expected " + slsa},
+		"attested by a stranger":         {provenance(isBuild), [][]byte{theirs.attest(theManifest, slsa, built)}, "key"},
+		"attested of another image":      {provenance(isBuild), [][]byte{ours.attest([]byte("other"), slsa, built)}, "digest"},
+		"the condition does not hold":    {provenance(isBuild), [][]byte{ours.attest(theManifest, slsa, `{"buildDefinition":{"buildType":"make"}}`)}, "the condition does not hold"},
+		"the condition cannot be told":   {provenance(isBuild), [][]byte{ours.attest(theManifest, slsa, `{}`)}, "the condition cannot be evaluated"},
+		"one of two attestations holds":  {provenance(isBuild), [][]byte{ours.attest(theManifest, slsa, `{}`), ours.attest(theManifest, slsa, built)}, ""},
+		"a condition on the image":       {provenance(`,"condition":"image.reference == 'registry.example.com/team/app:v1'"`), [][]byte{ours.attest(theManifest, slsa, built)}, ""},
+		"no age is proven":               {provenance(`,"maxAge":"168h"`), [][]byte{ours.attest(theManifest, slsa, built)}, "nothing proves when the attestation was made"},
+		"both are asked for":             {bundleSigned + "," + provenance(isBuild), [][]byte{ours.sign(theManifest)}, "an attestation of type"},
+		"both are there":                 {bundleSigned + "," + provenance(isBuild), [][]byte{ours.sign(theManifest), ours.attest(theManifest, slsa, built)}, ""},
+		"beside a standard one":          {bundleSigned + `,{"type":"reject"}`, [][]byte{ours.sign(theManifest)}, "the policy rejects"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.write("ours.pub", ours.pem())
+			w.write("theirs.pub", theirs.pem())
+			w.write("cosign.pub", string(cosign.pem()))
+			e := w.engine(fmt.Sprintf(`{"default":[{"type":"reject"}],"transports":{"docker":{"registry.example.com":[%s]}}}`, c.requirement))
+			for _, d := range c.docs {
+				w.refer(bundleType, d)
+			}
+			v := verify(t, e, subject(t, v1))
+			if got := reasons(v); (v.Decision == Allowed) != (c.want == "") || !strings.Contains(got, c.want) {
+				t.Fatalf("%v: %s", v.Decision, got)
+			}
+			if v.Decision == Allowed {
+				for _, r := range v.Requirements {
+					if len(r.Signers) == 0 || len(r.Evidence) == 0 {
+						t.Errorf("who signed, and where, is missing: %+v", r)
+					}
+				}
+				return
+			}
+			for _, r := range v.Requirements {
+				if !r.Allowed && r.Type != "reject" && r.WouldPass == "" {
+					t.Errorf("what would pass is missing: %+v", r)
+				}
+			}
+		})
+	}
+}
+
+// TestBundlesMayBeOldAttachments: most public images still carry .sig attachments.
+func TestBundlesMayBeOldAttachments(t *testing.T) {
+	key, other := newSigstoreKey(t), newSigstoreKey(t)
+	w := newWorld(t)
+	w.write("cosign.pub", string(key.pem()))
+	e := w.engine(`{"default":[{"type":"bundleSigned","keyPath":"cosign.pub"}]}`)
+	w.attach(repo, other.sign(repo, theManifest))
+	if v := verify(t, e, subject(t, v1)); v.Decision == Allowed {
+		t.Error("signed by another key, and allowed")
+	}
+	w.attach(repo, key.sign(repo, []byte("other")))
+	if v := verify(t, e, subject(t, v1)); v.Decision == Allowed {
+		t.Error("the signature of another image counts")
+	}
+	w.attach(repo, other.sign(repo, theManifest), key.sign(repo, theManifest))
+	if v := verify(t, e, subject(t, v1)); v.Decision != Allowed {
+		t.Errorf("%s", reasons(v))
+	}
+}
+
+// TestStandardRequirementsDoNotLookAtReferrers: what podman does not see must not
+// make an image pass that podman would refuse.
+func TestStandardRequirementsDoNotLookAtReferrers(t *testing.T) {
+	key, ours := newSigstoreKey(t), newBundleSigner(t)
+	w := newWorld(t)
+	w.write("ours.pub", ours.pem())
+	standard, err := json.Marshal(sigstoreSigned(map[string]any{"type": "matchRepository"}, key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := w.engine(fmt.Sprintf(`{"default":[%s,{"type":"bundleSigned","keyPath":"ours.pub"}]}`, standard))
+	s := key.sign(repo, theManifest)
+	w.refer(bundleType, ours.sign(theManifest))
+	w.referSimple(s.Payload, s.Annotations)
+	v := verify(t, e, subject(t, v1))
+	if v.Decision == Allowed || v.Requirements[0].Allowed || !v.Requirements[1].Allowed {
+		t.Errorf("%+v", v.Requirements)
+	}
+}
+
+// referSimple stores a cosign signature as a referrer.
+func (w *world) referSimple(payload []byte, annotations map[string]string) {
+	w.t.Helper()
+	w.refer("application/vnd.dev.cosign.simplesigning.v1+json", payload)
+	last := &w.reg.referrers[len(w.reg.referrers)-1]
+	var m imgspec.Manifest
+	if err := json.Unmarshal(w.reg.manifests[repo+"@"+last.Digest.String()], &m); err != nil {
+		w.t.Fatal(err)
+	}
+	m.Layers[0].Annotations = annotations
+	b, err := json.Marshal(m)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	last.Digest, last.Size = digest.FromBytes(b), int64(len(b))
+	w.reg.manifests[repo+"@"+last.Digest.String()] = b
+}
+
+// TestExtensionsAreInconclusiveWhenReferrersAre: a registry that does not answer is
+// no registry without bundles.
+func TestExtensionsAreInconclusiveWhenReferrersAre(t *testing.T) {
+	ours := newBundleSigner(t)
+	w := newWorld(t)
+	w.write("ours.pub", ours.pem())
+	e := w.engine(`{"default":[{"type":"bundleSigned","keyPath":"ours.pub"}]}`)
+	w.reg.err = errors.New("status 429")
+	var doubt *Inconclusive
+	if v, err := e.Verify(context.Background(), subject(t, v1)); !errors.As(err, &doubt) || v.Decision == Allowed {
+		t.Errorf("%v, %v", v.Decision, err)
+	}
+}
+
+// TestTrustRootsThatAreMissingAreInconclusive: that the gate has no roots says
+// nothing about the image.
+func TestTrustRootsThatAreMissingAreInconclusive(t *testing.T) {
+	w := newWorld(t)
+	e := w.engine(`{"default":[{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s"}]}]}`)
+	w.refer(bundleType, newBundleSigner(t).sign(theManifest))
+	if v, err := e.Verify(context.Background(), subject(t, v1)); err == nil || v.Decision == Allowed || !strings.Contains(err.Error(), "public-good") {
+		t.Errorf("%v, %v", v.Decision, err)
+	}
+}
