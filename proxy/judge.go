@@ -3,9 +3,12 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"github.com/pullgate/pullgate/verify"
 )
 
 // Judge answers for a logical reference (a full name with a tag or a digest)
@@ -17,6 +20,42 @@ func (h *Handler) Judge(ctx context.Context, ref reference.Named) (Outcome, erro
 		out.Digest = m.digest
 	}
 	return out, err
+}
+
+// Subjects returns what is judged when ref is pulled, without judging it: the
+// manifest that ref names, and, when that is an index, every image that it lists
+// itself, each under ref. What an index lists that is evidence about another of its
+// manifests, or another index, is left out. Errors are those of [Handler.Judge].
+func (h *Handler) Subjects(ctx context.Context, ref reference.Named) ([]verify.Subject, error) {
+	m, err := h.gate.manifest(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	out := []verify.Subject{h.gate.subject(ref, m)}
+	if len(m.doc.children) > maxJudgedEntries {
+		return nil, fmt.Errorf("the index %s lists more than %d manifests", ref, maxJudgedEntries)
+	}
+	for _, c := range m.doc.children {
+		child, err := h.gate.byDigest(ctx, m.repo, c.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("%s, which index %s lists: %w", c.Digest, m.digest, err)
+		}
+		if !evidenceShaped(child) && !child.doc.index {
+			out = append(out, h.gate.subject(ref, child))
+		}
+	}
+	return out, nil
+}
+
+// subject is m as it is judged for somebody who asked for ref.
+func (g *gate) subject(ref reference.Named, m *Manifest) verify.Subject {
+	return verify.Subject{Ref: ref, Digest: m.digest, MediaType: m.doc.mediaType, Manifest: m.bytes,
+		Transport: g.upstream.Transport(reference.Domain(ref))}
+}
+
+// ReportOnly reports whether what scope denies of ref is forwarded all the same.
+func (h *Handler) ReportOnly(ref reference.Named, scope string) bool {
+	return h.gate.isReportOnly(ref, scope)
 }
 
 // DecisionOf says what an error of [Handler.Judge] or [Handler.Reference] decides:
