@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 
@@ -102,16 +101,12 @@ func (l *loader) crls(at string, o object) ([]*x509.RevocationList, error) {
 	}
 	var out []*x509.RevocationList
 	for _, s := range srcs {
-		der := s.data
-		if block, _ := pem.Decode(der); block != nil {
-			der = block.Bytes
-		}
-		crl, err := x509.ParseRevocationList(der)
+		lists, err := notation.ParseCRLs(s.data)
 		if err != nil {
-			l.fault(s.key, s.name+" holds no certificate revocation list", "write it as PEM or DER")
+			l.fault(s.key, fmt.Sprintf("%s %v", s.name, err), "write certificate revocation lists as PEM or DER")
 			continue
 		}
-		out = append(out, crl)
+		out = append(out, lists...)
 	}
 	return out, nil
 }
