@@ -62,10 +62,13 @@ func Verify(doc []byte, subject digest.Digest, t *Trust) (Verified, error) {
 		if err != nil {
 			return nil, err
 		}
-		if env := b.GetDsseEnvelope(); env != nil {
+		switch {
+		case b.GetDsseEnvelope() != nil:
 			return dsseEvidence(b, subject)
+		case b.GetMessageSignature() != nil:
+			return messageEvidence(b, subject)
 		}
-		return messageEvidence(b, subject)
+		return nil, errors.New("sigstore bundle: expected a DSSE envelope or a message signature, found neither")
 	})
 }
 
