@@ -19,9 +19,9 @@ fail() {
 	exit 1
 }
 
-# install puts the command of a module into the cache under a name. Modules whose
+# build puts the command of a module into the cache under a name. Modules whose
 # go.mod has replacements must be the main module to be built.
-install() {
+build() {
 	[ ! -x "$bin/$1" ] || return 0
 	echo "test-vectors: building $1" >&2
 	at="$(cd "$work" && go mod download -json "$2" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')"
@@ -40,9 +40,9 @@ exec 9>"$base/lock"
 flock 9
 work="$(mktemp -d "$base/new.XXXXXX")"
 trap 'rm -rf "$work"' EXIT
-install notation "github.com/notaryproject/notation@$notation" ./cmd/notation
-install cosign2 "github.com/sigstore/cosign/v2@$cosign2" ./cmd/cosign
-install cosign3 "github.com/sigstore/cosign/v3@$cosign3" ./cmd/cosign
+build notation "github.com/notaryproject/notation@$notation" ./cmd/notation
+build cosign2 "github.com/sigstore/cosign/v2@$cosign2" ./cmd/cosign
+build cosign3 "github.com/sigstore/cosign/v3@$cosign3" ./cmd/cosign
 
 if [ "${1:-}" = --build ]; then
 	echo "$bin"
