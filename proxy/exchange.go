@@ -114,6 +114,7 @@ func (x *exchange) decide(out Outcome, logged bool) {
 	rec.Revision = v.Revision
 	rec.Cached = v.Cached
 	rec.Signers = v.Signers()
+	rec.Evidence = v.Evidence()
 	if out.Digest != "" {
 		rec.Digest = out.Digest.String()
 	}

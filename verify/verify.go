@@ -22,6 +22,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/distribution/reference"
@@ -144,6 +145,20 @@ func (v Verdict) Signers() []string {
 			if !seen[s] {
 				seen[s] = true
 				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+// Evidence returns the digests of the documents that were accepted, without
+// repetition.
+func (v Verdict) Evidence() []string {
+	var out []string
+	for _, r := range v.Requirements {
+		for _, d := range r.Evidence {
+			if !slices.Contains(out, d) {
+				out = append(out, d)
 			}
 		}
 	}

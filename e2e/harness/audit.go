@@ -38,6 +38,7 @@ type Record struct {
 	Decision   string    `json:"decision"`
 	Reasons    []string  `json:"reasons"`
 	Signers    []string  `json:"signers"`
+	Evidence   []string  `json:"evidence"`
 	Status     int       `json:"status"`
 	DurationMS float64   `json:"duration_ms"`
 	Cached     bool      `json:"cached"`

@@ -70,6 +70,9 @@ type Record struct {
 	Reasons []string `json:"reasons,omitempty"`
 	// Signers are those whose signatures were accepted.
 	Signers []string `json:"signers,omitempty"`
+	// Evidence lists the digests of the documents that were accepted, where they are
+	// stored under one.
+	Evidence []string `json:"evidence,omitempty"`
 	// Status is the HTTP status that the client got.
 	Status int `json:"status"`
 	// DurationMS is the time to the decision's answer in milliseconds, written to

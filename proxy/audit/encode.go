@@ -42,6 +42,7 @@ func appendRecord(b []byte, r *Record) []byte {
 	}
 	b = appendList(b, `,"reasons":[`, r.Reasons)
 	b = appendList(b, `,"signers":[`, r.Signers)
+	b = appendList(b, `,"evidence":[`, r.Evidence)
 	b = append(b, `,"status":`...)
 	b = strconv.AppendInt(b, int64(r.Status), 10)
 	b = append(b, `,"duration_ms":`...)

@@ -31,6 +31,7 @@ func full() Record {
 		Decision:   Allowed,
 		Reasons:    []string{"signed by a key of the scope"},
 		Signers:    []string{"GPG key 0123456789ABCDEF"},
+		Evidence:   []string{"sha256:00"},
 		Status:     200,
 		DurationMS: 1.2345678,
 		Cached:     true,
@@ -43,7 +44,7 @@ func TestARecordAsItIsWritten(t *testing.T) {
 	want := `{"time":"2026-03-01T11:30:15.123456789Z","request_id":"0f8fad5bd9cb469f","kind":"manifest","client":"192.0.2.7","identity":"user:alice","mode":"intercept",` +
 		`"user_agent":"containers/5.36.2 (github.com/containers/image)","method":"GET","registry":"docker.io",` +
 		`"repository":"library/nginx","reference":"1.27","digest":"sha256:` + strings.Repeat("ab", 32) + `","scope":"docker.io/library",` +
-		`"decision":"allowed","reasons":["signed by a key of the scope"],"signers":["GPG key 0123456789ABCDEF"],` +
+		`"decision":"allowed","reasons":["signed by a key of the scope"],"signers":["GPG key 0123456789ABCDEF"],"evidence":["sha256:00"],` +
 		`"status":200,"duration_ms":1.235,"cached":true,"revision":"5f6e7d8c"}` + "\n"
 	if got := string(appendRecord(nil, &r)); got != want {
 		t.Errorf("got  %swant %s", got, want)
