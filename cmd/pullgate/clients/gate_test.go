@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -113,10 +114,17 @@ func TestPlanAsJSON(t *testing.T) {
 	}
 }
 
+var (
+	anyUserinfo  = regexp.MustCompile(`(?s)HTTPS?_PROXY=.*?@|://.*?@`)
+	goodUserinfo = regexp.MustCompile(`^(HTTPS?_PROXY="?http)?://([A-Za-z0-9._~-]|%[0-9A-F]{2})+:([A-Za-z0-9._~-]|%[0-9A-F]{2})+@$`)
+)
+
 // No plan has anything in it that the gate's description could have smuggled in.
 func FuzzFor(f *testing.F) {
 	f.Add("https://gate.example", "http://gate.example:3128", "docker.io", "corp")
 	f.Add("https://[::1]:5000", "http://10.0.0.1:3128", "registry.example.com:5000", "")
+	f.Add("https://gate.example", "http://a%22%0A:$(b)%@gate.example:3128", "docker.io", "")
+	f.Add("https://gate.example", "http://a%20;b:c&'d@gate.example:3128", "docker.io", "")
 	f.Add("https://a\"\nb", "http://x:1\"", "*.example.com", "a\"")
 	f.Fuzz(func(t *testing.T, url, proxy, registry, path string) {
 		g := gate(t)
@@ -126,12 +134,21 @@ func FuzzFor(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			for _, s := range []string{url, proxy, registry} {
+			bare := proxy
+			if i := strings.LastIndexByte(proxy, '@'); i >= 0 { // what is before it is written anew
+				bare = proxy[i:]
+			}
+			for _, s := range []string{url, bare, registry} {
 				if strings.ContainsAny(s, "\"'\n\r\t \\$`;&|<>%") {
 					t.Fatalf("%s takes %q", name, s)
 				}
 			}
 			for _, f := range p.Files {
+				for _, info := range anyUserinfo.FindAllString(string(f.Content), -1) {
+					if !goodUserinfo.MatchString(info) || f.Mode != 0o600 {
+						t.Fatalf("%s writes %q, mode %v", name, info, f.Mode)
+					}
+				}
 				if strings.Contains(f.Path, "..") || strings.Count(f.Path, "/") > 7 {
 					t.Fatalf("%s writes to %q", name, f.Path)
 				}

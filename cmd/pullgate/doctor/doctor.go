@@ -155,7 +155,7 @@ func (d *doctor) inspection(ctx context.Context, client string) inspection {
 
 // maxStrangers bounds the addresses of a node's files that are asked whether they are
 // a gate.
-const maxStrangers = 8
+const maxStrangers = 4
 
 // answers reports whether an address refuses the canary, asking each one once and
 // without credentials.
