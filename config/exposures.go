@@ -78,8 +78,11 @@ func (w *warner) mirrors() {
 	for i, l := range w.c.Listeners {
 		certificates := w.c.TLS.ClientCA != "" && !l.PlainHTTP
 		if l.Mirror && !certificates {
-			w.add(fmt.Sprintf("listeners[%d].mirror", i), "nobody can pull there: mirrors ask for no passwords, and clients are known by nothing else",
-				"add auth.trusted_networks or tls.client_ca")
+			fix := "add auth.trusted_networks or tls.client_ca"
+			if w.c.TLS.ClientCA != "" {
+				fix = "add auth.trusted_networks, or take out plain_http so that clients can show certificates"
+			}
+			w.add(fmt.Sprintf("listeners[%d].mirror", i), "nobody can pull there: mirrors ask for no passwords, and clients are known by nothing else", fix)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/pullgate/pullgate/config"
 	"github.com/pullgate/pullgate/proxy"
 	"github.com/pullgate/pullgate/proxy/auth"
+	"github.com/pullgate/pullgate/proxy/intercept"
 )
 
 // newAccess makes of the configuration who may pull what.
@@ -44,6 +45,40 @@ func newAccess(cfg *config.Config, names proxy.Names, logger *slog.Logger) (*aut
 		return nil, fmt.Errorf("auth: %w", err)
 	}
 	return a, nil
+}
+
+// checkAccess is newAccess for a configuration that is only looked at: the key of
+// tokens is not made.
+func checkAccess(cfg *config.Config, names proxy.Names, logger *slog.Logger) (*auth.Authority, error) {
+	look := *cfg
+	if _, err := os.Stat(cfg.TokenKeyFile()); err != nil {
+		look.Auth.Token.Enabled = false
+	}
+	return newAccess(&look, names, logger)
+}
+
+// checkServing reads what serve would read besides, where it is there already: the
+// certificates, the authority of interception, and where tunnels may lead.
+func checkServing(cfg *config.Config) error {
+	if cfg.TLS.Enabled() {
+		if _, err := loadCertificates(cfg.TLS, !cfg.CertificateRequired()); err != nil {
+			return err
+		}
+	}
+	if cfg.Intercept.Listen == "" {
+		return nil
+	}
+	if _, err := intercept.ParseTunnel(cfg.Intercept.Tunnel); err != nil {
+		return fmt.Errorf("intercept.tunnel: %w", err)
+	}
+	certFile, keyFile := cfg.CAFiles()
+	if missing(certFile) || missing(keyFile) {
+		return nil // it is made at the first start
+	}
+	if _, err := intercept.LoadOrCreateCA(certFile, keyFile); err != nil {
+		return fmt.Errorf("intercept.ca: %w", err)
+	}
+	return nil
 }
 
 // everybody is the access of commands that pull nothing for anybody.

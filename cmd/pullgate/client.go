@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,18 +46,19 @@ configuration with --config where it is at hand; flags win.
 
 --write looks at everything below --root first. daemon.json is merged; any other file
 that is there and was not written by this command is an error, and nothing is changed
-then. What is replaced is kept as FILE.pullgate-backup-TIME. Exit status: 0 done, 1 an
-error, 3 the files were written and a step is left to you.`,
+then. What is replaced is kept as FILE.pullgate-backup-TIME. Where --root is / it
+asks docker for its version first: one before 23 gets its proxy by the environment.
+Exit status: 0 done, 1 an error, 3 the files were written and a step is left to you.`,
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: clients.Names(),
 		RunE: func(c *cobra.Command, args []string) error {
 			f.rooted = c.Flags().Changed("root")
-			return f.run(c.OutOrStdout(), args[0])
+			return f.run(c.Context(), c.OutOrStdout(), args[0])
 		},
 	}
 	fl := c.Flags()
 	fl.StringVar(&f.gate, "gate", "", "registry API of the gate, https://host[:port]")
-	fl.StringVar(&f.proxy, "proxy", "", "interception listener of the gate, http://host:port")
+	fl.StringVar(&f.proxy, "proxy", "", "interception listener of the gate, http://[user:password@]host:port; the password is written, never printed")
 	fl.StringVar(&f.ca, "ca", "", "PEM file with the authority of the gate's certificate (default: the node trusts it already)")
 	fl.StringVar(&f.interceptCA, "intercept-ca", "", "PEM file with the authority that the gate intercepts with")
 	fl.StringArrayVar(&f.registries, "registry", nil, "registry that images are pulled from, NAME or NAME=PATH with its prefix at the gate; repeatable (default: the upstreams of --config, else docker.io)")
@@ -64,21 +66,30 @@ error, 3 the files were written and a step is left to you.`,
 	fl.StringVar(&f.mode, "mode", string(clients.ModeAuto), "auto, proxy, environment (docker before 23) or name")
 	fl.StringVar(&f.runtime, "runtime", clients.Containerd, "of kubernetes nodes: containerd or cri-o")
 	fl.StringVar(&f.trustStore, "trust-store", "", "where the system keeps authorities: debian or rhel (default: with --write what is below --root, else debian)")
-	fl.BoolVar(&f.passwords, "passwords", false, "the gate asks clients for passwords")
+	fl.BoolVar(&f.passwords, "passwords", false, "the gate asks clients for passwords (default with --config: what it says)")
 	fl.BoolVar(&f.write, "write", false, "write the files")
 	fl.StringVar(&f.root, "root", "/", "directory that stands for the node's / with --write")
 	fl.BoolVar(&f.json, "json", false, "print one JSON object: the plan, or with --write what was done")
 	return c
 }
 
-func (f clientFlags) run(w io.Writer, client string) error {
+func (f clientFlags) run(ctx context.Context, w io.Writer, client string) error {
 	g, err := f.describe()
 	if err != nil {
 		return err
 	}
+	old := ""
+	if f.write && filepath.Clean(f.root) == "/" && client == clients.Docker && (g.Mode == "" || g.Mode == clients.ModeAuto) {
+		if old = dockerBefore23(ctx); old != "" {
+			g.Mode = clients.ModeEnvironment
+		}
+	}
 	plan, err := clients.For(client, g)
 	if err != nil {
 		return err
+	}
+	if old != "" {
+		plan.Notes = append([]string{"docker on this node is " + old + ", which does not start with proxies in daemon.json: --mode environment was chosen."}, plan.Notes...)
 	}
 	if f.write {
 		return f.apply(w, plan)
@@ -105,12 +116,16 @@ func (f clientFlags) apply(w io.Writer, plan clients.Plan) error {
 	report, err := plan.Write(root, time.Now())
 	if f.json {
 		err = errors.Join(err, printJSON(w, struct {
-			Client string `json:"client"`
+			Client string       `json:"client"`
+			Mode   clients.Mode `json:"mode"`
+			Root   string       `json:"root"`
 			clients.Report
 			Commands []clients.Step `json:"commands,omitempty"`
-		}{plan.Client, report, plan.Commands}))
+			Notes    []string       `json:"notes,omitempty"`
+			Bypass   []string       `json:"bypass,omitempty"`
+		}{plan.Client, plan.Mode, f.root, report, plan.Commands, plan.Notes, plan.Bypass}))
 	} else if err == nil || len(report.Changes) > 0 {
-		err = errors.Join(err, report.Print(w, plan))
+		err = errors.Join(err, report.Print(w, plan, f.root))
 	}
 	if err == nil && len(report.Left) > 0 {
 		return &exitError{exitLeft, "a step is left to you, and nothing is enforced until then"}

@@ -35,7 +35,7 @@ func gateOf(cfg *config.Config, given string) (clients.Gate, error) {
 	}
 	u, err := url.Parse(g.URL)
 	if err != nil || u.Hostname() == "" {
-		return g, errors.New("gate: expected https://host:port, found no URL")
+		return g, errors.New("--gate: expected https://host:port, found no URL")
 	}
 	for _, l := range cfg.Listeners {
 		if l.Mirror {

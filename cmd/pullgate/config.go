@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pullgate/pullgate/config"
+	"github.com/pullgate/pullgate/proxy"
+	"github.com/pullgate/pullgate/proxy/auth"
 	"github.com/pullgate/pullgate/verify"
 	"github.com/pullgate/pullgate/verify/authfile"
 )
@@ -100,11 +102,17 @@ func configCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			g, err := newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{}, everybody)
+			logger := newLogger(cfg, c.ErrOrStderr())
+			g, err := newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{}, func(names proxy.Names) (*auth.Authority, error) {
+				return checkAccess(cfg, names, logger)
+			})
 			if err != nil {
 				return err
 			}
 			g.upstream.Close()
+			if err := checkServing(cfg); err != nil {
+				return err
+			}
 			for _, w := range warnings(cfg, policy) {
 				fmt.Fprintln(c.OutOrStdout(), "warning: "+w)
 			}

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"net"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/pullgate/pullgate/config"
@@ -30,6 +32,18 @@ func warnings(cfg *config.Config, policy *verify.Policy) []string {
 			add("upstreams", "credentials for %s would go over plain HTTP; use an https endpoint", u.Registry)
 		}
 	}
+	for i, r := range cfg.Auth.Rules {
+		for _, scope := range r.Scopes {
+			if !servesAny(cfg, scope) {
+				add(fmt.Sprintf("auth.rules[%d].scopes", i), "%q names no registry of upstreams: nobody can pull anything by it", scope)
+			}
+		}
+		for _, user := range r.Users {
+			if users := usersOf(cfg.Auth.Htpasswd); user != "*" && !slices.Contains(users, user) {
+				add(fmt.Sprintf("auth.rules[%d].users", i), "%q is not in %s", user, cfg.Auth.Htpasswd)
+			}
+		}
+	}
 	if len(cfg.ReportOnly) > 0 {
 		add("report_only", "not enforced, only recorded: %s", strings.Join(cfg.ReportOnly, ", "))
 	}
@@ -40,6 +54,38 @@ func warnings(cfg *config.Config, policy *verify.Policy) []string {
 		add("listen", "%s is reached without TLS: clients cannot tell the gate from somebody in between; set tls.cert and tls.key, or put TLS in front", cfg.Listen)
 	}
 	return out
+}
+
+// servesAny tells whether a rule's scope is about a registry that is served.
+func servesAny(cfg *config.Config, scope string) bool {
+	registry, _, _ := strings.Cut(scope, "/")
+	domain, wild := strings.CutPrefix(registry, "*")
+	if registry == "*" || cfg.OtherRegistries == config.OthersAllow {
+		return true
+	}
+	for _, r := range cfg.Registries() {
+		host, _, _ := strings.Cut(r, ":")
+		if r == registry || wild && strings.HasSuffix(host, domain) {
+			return true
+		}
+	}
+	return false
+}
+
+// usersOf lists the names in a file of users. What is wrong with the file is told
+// where it is read for good.
+func usersOf(htpasswd string) []string {
+	b, err := os.ReadFile(htpasswd)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for line := range strings.Lines(string(b)) {
+		if name, _, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // local reports whether an address is of this machine only.

@@ -24,7 +24,11 @@ func (a *Authority) Identify(r *http.Request, p Place) (Identity, error) {
 	if id, ok := a.byNetwork(addr); ok {
 		return id, nil
 	}
-	return Identity{}, a.ask(r, p, "", notKnown(addr))
+	text := notKnown(addr)
+	if a.takesCredentials() && !p.NoChallenge && !p.IgnoreAuthorization {
+		text += "; log in with a user name and password"
+	}
+	return Identity{}, a.ask(r, p, "", text)
 }
 
 // IdentifyProxy returns who sent a request to the proxy listener: by the client's

@@ -50,7 +50,7 @@ func fromAuth(err error) *refusal {
 	if errors.As(err, &e) && e.Status >= http.StatusBadRequest {
 		out := &refusal{status: e.Status, reason: e.Message, challenge: e.Challenge, cause: err}
 		if out.challenge != "" {
-			out.pass = "put user:password@ into the URL of the proxy"
+			out.pass = "a user name and password that the gate knows, in the URL of the proxy: http://user:password@host:port"
 		}
 		return out
 	}

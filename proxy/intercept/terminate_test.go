@@ -402,7 +402,9 @@ func (c *earlyConn) Read(p []byte) (int, error) {
 // somebody else now, does not go on over a connection that is still open.
 func TestWhoIsGoneDoesNotGoOn(t *testing.T) {
 	for name, now := range map[string]func() (auth.Identity, error){
-		"refused":       func() (auth.Identity, error) { return auth.Identity{}, &auth.Refusal{Status: http.StatusProxyAuthRequired} },
+		"refused": func() (auth.Identity, error) {
+			return auth.Identity{}, &auth.Refusal{Status: http.StatusProxyAuthRequired}
+		},
 		"cannot tell":   func() (auth.Identity, error) { return auth.Identity{}, errors.New("no idea") },
 		"somebody else": func() (auth.Identity, error) { return auth.Identity{Kind: auth.User, Name: "bob"}, nil },
 	} {

@@ -97,7 +97,7 @@ func (c checked) noShellProxy(n node) []string {
 		return []string{err.Error()}
 	}
 	for _, line := range withoutComments(b) {
-		lower, own := strings.ToLower(line), strings.Fields(c.exports())
+		lower, own := strings.ToLower(line), strings.Fields(exports(c.Proxy))
 		if strings.Contains(lower, "_proxy") && !slices.Contains(own, strings.ReplaceAll(line, `"`, "")) {
 			return []string{shellEnvironment + ": speaks of a proxy that is not the gate's, and wins over containers.conf; remove the line"}
 		}

@@ -2,6 +2,7 @@ package clients
 
 import (
 	"fmt"
+	"regexp"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -25,7 +26,7 @@ func k3sConfigAgrees(n node) []string {
 		}
 		var settings map[string]any
 		if err := yaml.Unmarshal(b, &settings); err != nil {
-			faults = append(faults, name+": is not valid YAML")
+			faults = append(faults, name+": is not valid YAML"+yamlLine(err))
 			continue
 		}
 		// k3s appends to a key with + behind its name.
@@ -41,4 +42,15 @@ func k3sConfigAgrees(n node) []string {
 		}
 	}
 	return faults
+}
+
+var yamlLinePattern = regexp.MustCompile(`\bline \d+`)
+
+// yamlLine says where a file cannot be read, without its text, which may hold
+// passwords. The parser tells no columns.
+func yamlLine(err error) string {
+	if at := yamlLinePattern.FindString(err.Error()); at != "" {
+		return ": " + at
+	}
+	return ""
 }

@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -17,9 +18,20 @@ func (n node) tomlFile(name string, v any) (there bool, err error) {
 		return there, err
 	}
 	if err := toml.Unmarshal(b, v); err != nil {
-		return true, fmt.Errorf("%s: is not valid TOML", name)
+		return true, fmt.Errorf("%s: is not valid TOML%s", name, tomlPosition(err))
 	}
 	return true, nil
+}
+
+// tomlPosition says where a file cannot be read, without its text, which may hold
+// passwords.
+func tomlPosition(err error) string {
+	var at *toml.DecodeError
+	if !errors.As(err, &at) {
+		return ""
+	}
+	line, column := at.Position()
+	return fmt.Sprintf(": line %d, column %d", line, column)
 }
 
 // noMaskingDirectory refuses entries of a certs.d that hide _default without

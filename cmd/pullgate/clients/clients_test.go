@@ -63,7 +63,11 @@ func withoutCA(g *clients.Gate)                  { g.CA = nil }
 func crio(g *clients.Gate)                       { g.Runtime = clients.CRIO }
 func rhel(g *clients.Gate)                       { g.Anchors = clients.AnchorsRHEL }
 func locked(g *clients.Gate)                     { g.Passwords, g.Certificates = true, true }
+func secret(g *clients.Gate)                     { g.Proxy = "http://alice:hunter2%25@gate.example:3128" }
 func mirrored(g *clients.Gate)                   { g.Mirror = "http://127.0.0.1:5002" }
+
+// secretProxy is the proxy of secret as it is written.
+const secretProxy = "http://alice:hunter2%25@gate.example:3128"
 
 // variants are the plans that have a golden file.
 func variants(t testing.TB) map[string]clients.Plan {
@@ -79,6 +83,9 @@ func variants(t testing.TB) map[string]clients.Plan {
 		"cri-o-proxy":         plan(t, clients.CRIO, mode(clients.ModeProxy)),
 		"kubernetes-cri-o":    plan(t, clients.Kubernetes, crio),
 		"kubernetes-password": plan(t, clients.Kubernetes, locked),
+		"docker-password":     plan(t, clients.Docker, secret),
+		"buildkit-password":   plan(t, clients.BuildKit, secret),
+		"podman-password":     plan(t, clients.Podman, mode(clients.ModeProxy), secret),
 	}
 	for _, name := range clients.Names() {
 		all[name] = plan(t, name)
@@ -111,7 +118,7 @@ func TestFilesAreReadByTheirClients(t *testing.T) {
 	for name, p := range variants(t) {
 		for _, f := range p.Files {
 			t.Run(name+f.Path, func(t *testing.T) {
-				if f.Mode != 0o644 || !filepath.IsAbs(f.Path) {
+				if f.Mode != 0o644 && !strings.Contains(string(f.Content), "hunter2") || !filepath.IsAbs(f.Path) {
 					t.Errorf("mode %v", f.Mode)
 				}
 				if f.Kind != clients.MergeJSON && !strings.HasPrefix(string(f.Content), "# written by pullgate client ") {
@@ -145,7 +152,13 @@ func readAsItsClient(t *testing.T, f clients.File) {
 	case strings.HasSuffix(f.Path, "zzz-pullgate.conf"):
 		// read by the library in TestRegistriesLeadToTheGate
 	case strings.HasSuffix(f.Path, "service.d/pullgate.conf"):
-		readUnit(t, f.Content)
+		if !strings.Contains(string(f.Content), "EnvironmentFile=/etc/systemd/system/") {
+			readUnit(t, f.Content)
+		}
+	case strings.HasSuffix(f.Path, "service.d/pullgate.env"):
+		if !strings.Contains(string(f.Content), "\nHTTPS_PROXY=\""+secretProxy+"\"\n") {
+			t.Errorf("found %s", f.Content)
+		}
 	case strings.HasSuffix(f.Path, ".json"):
 		readDaemon(t, f.Content)
 	case strings.HasSuffix(f.Path, ".crt"):
@@ -220,7 +233,11 @@ func readEngine(t *testing.T, b []byte) {
 		}
 	}
 	strictTOML(t, b, &c)
-	want := []string{"HTTPS_PROXY=http://gate.example:3128", "HTTP_PROXY=http://gate.example:3128", "NO_PROXY=localhost,127.0.0.0/8,::1"}
+	proxy := "http://gate.example:3128"
+	if strings.Contains(string(b), "hunter2") {
+		proxy = secretProxy
+	}
+	want := []string{"HTTPS_PROXY=" + proxy, "HTTP_PROXY=" + proxy, "NO_PROXY=localhost,127.0.0.0/8,::1"}
 	if !slices.Equal(c.Engine.Env, want) || c.Containers.HTTPProxy == nil || *c.Containers.HTTPProxy {
 		t.Errorf("found %+v", c)
 	}
@@ -232,7 +249,7 @@ func readDaemon(t *testing.T, b []byte) {
 		t.Fatal(err)
 	}
 	p := c["proxies"]
-	if len(c) != 1 || len(p) != 3 || p["https-proxy"] != "http://gate.example:3128" || p["http-proxy"] != p["https-proxy"] || p["no-proxy"] != "localhost,127.0.0.0/8,::1" {
+	if len(c) != 1 || len(p) != 3 || (p["https-proxy"] != "http://gate.example:3128" && p["https-proxy"] != secretProxy) || p["http-proxy"] != p["https-proxy"] || p["no-proxy"] != "localhost,127.0.0.0/8,::1" {
 		t.Errorf("found %v", c)
 	}
 }

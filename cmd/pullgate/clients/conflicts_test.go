@@ -39,9 +39,11 @@ func TestConflicts(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		"daemon.json is no JSON":            {docker, map[string]string{daemon: "{"}, daemon + ": is not valid JSON"},
+		"daemon.json is no JSON":            {docker, map[string]string{daemon: "{"}, daemon + ": is not valid JSON: line 1, column 1"},
 		"daemon.json is an array":           {docker, map[string]string{daemon: "[]"}, "expected a JSON object"},
-		"daemon.json goes on":               {docker, map[string]string{daemon: "{} {}"}, "something after"},
+		"daemon.json ends in a comma":       {docker, map[string]string{daemon: "{\n  \"debug\": true,\n}\n"}, daemon + ": is not valid JSON: line 3, column 1"},
+		"a value ends in a comma":           {docker, map[string]string{daemon: "{\"debug\": true,\n \"dns\": [1,]}"}, "is not valid JSON: line 2, column 12"},
+		"daemon.json goes on":               {docker, map[string]string{daemon: "{} {}"}, "something after the JSON object, which ends at line 1, column 2"},
 		"daemon.json has a key twice":       {docker, map[string]string{daemon: `{"proxies":{},"proxies":{}}`}, "twice"},
 		"daemon.json in two cases":          {docker, map[string]string{daemon: `{"debug":true,"Debug":true}`}, "twice"},
 		"daemon.json in another case":       {docker, map[string]string{daemon: `{"Proxies":{}}`}, `expected "proxies"`},
@@ -105,7 +107,8 @@ func TestConflicts(t *testing.T) {
 		"the fallback is left on":           {k3s, map[string]string{rancher + "config.yaml": "disable-default-registry-endpoint: false\n"}, rancher + "config.yaml: disable-default-registry-endpoint is not true"},
 		"the fallback is turned on":         {k3s, map[string]string{rancher + "config.yaml.d/z.yaml": "disable-default-registry-endpoint: 0\n"}, "is not true"},
 		"other registries of k3s":           {k3s, map[string]string{rancher + "config.yaml": "private-registry: /x.yaml\n"}, "names another file"},
-		"config.yaml is no YAML":            {k3s, map[string]string{rancher + "config.yaml": "{"}, "is not valid YAML"},
+		"config.yaml is no YAML":            {k3s, map[string]string{rancher + "config.yaml": "a: b\nc: d: e\n"}, "is not valid YAML: line 2"},
+		"a proxy with another host":         {plan(t, clients.Docker, secret), map[string]string{daemon: `{"proxies":{"https-proxy":"http://corp:8080"}}`}, "expected \"http://***@gate.example:3128\""},
 		"a file is a link":                  {podman, map[string]string{confD + "zzz-pullgate.conf": "-> other"}, "is a symbolic link"},
 		"a file is a link to nowhere":       {docker, map[string]string{daemon: "-> nowhere"}, "is a symbolic link"},
 		"a file is a directory":             {docker, map[string]string{daemon: "/"}, daemon + ": expected a regular file"},

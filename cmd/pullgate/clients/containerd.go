@@ -88,7 +88,7 @@ func (c checked) intercepted(unit, program string) (Plan, error) {
 		return Plan{}, err
 	}
 	p := Plan{Mode: ModeProxy}
-	p.add(c.dropIn(unit, program))
+	p.add(c.dropIn(unit, program)...)
 	c.trustSystem(&p)
 	p.note("Every program on the node now trusts the gate's authority. Keep its key on the gate.")
 	p.run("systemctl daemon-reload", "systemd reads the drop-in")

@@ -21,7 +21,7 @@ func registriesConf(c checked) (Plan, error) {
 		return Plan{}, err
 	}
 	if unportedName(c.host) {
-		return Plan{}, errors.New("gate: an image name cannot hold a host without a dot or port; write the full name, or add the port (:443)")
+		return Plan{}, errors.New("--gate: an image name cannot hold a host without a dot or port; write the full name, or add the port (:443)")
 	}
 	p := Plan{Mode: ModeName}
 	content, err := c.registriesTOML()

@@ -16,14 +16,17 @@ func containersProxy(c checked) (Plan, error) {
 		return Plan{}, err
 	}
 	if len(c.wildcards()) > 0 {
-		return Plan{}, errors.New("registry: *.domain cannot be given with --mode proxy, which trusts the gate's authority registry by registry; leave the mode out")
+		return Plan{}, errors.New("--registry: *.domain cannot be given with --mode proxy, which trusts the gate's authority registry by registry; leave the mode out")
 	}
 	p := Plan{Mode: ModeProxy}
-	p.add(whole(containersDropIn, c.engineTOML()))
+	p.add(c.private(whole(containersDropIn, c.engineTOML())))
 	for _, r := range c.Registries {
 		p.add(c.pemFile(containersCerts+"/"+r+"/ca.crt", c.InterceptCA, "Authority of the certificate that the gate shows for "+r+", containers-certs.d(5); read at each pull. The system's trust store does not need it."))
 	}
-	p.run("export "+c.exports(), "for skopeo, which does not read containers.conf: where it runs, or without export in "+shellEnvironment)
+	p.run("export "+exports(c.shown), "for skopeo, which does not read containers.conf: where it runs, or without export in "+shellEnvironment)
+	if c.secret {
+		p.note("The drop-in holds the password and is for root alone: podman of other users cannot read it. Give those a containers.conf of their own, or list the node in auth.trusted_networks of the gate.")
+	}
 	p.note("podman 4.3 to 5.8 and buildah 1.28 to 1.43 were tried. Registries that are not listed are refused: either the gate does not serve them, or its certificate is not trusted.",
 		"podman build and buildah give their own proxy to RUN steps unless told --http-proxy=false; from their documentation, not tried.")
 	p.bypass(
@@ -59,7 +62,7 @@ func (c checked) engineTOML() []byte {
 	)
 }
 
-// exports are the variables of a process whose proxy is the gate.
-func (c checked) exports() string {
-	return "HTTPS_PROXY=" + c.Proxy + " HTTP_PROXY=" + c.Proxy + " NO_PROXY=" + ownAddresses
+// exports are the variables of a process with a proxy.
+func exports(proxy string) string {
+	return "HTTPS_PROXY=" + proxy + " HTTP_PROXY=" + proxy + " NO_PROXY=" + ownAddresses
 }

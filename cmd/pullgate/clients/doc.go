@@ -14,8 +14,9 @@
 // write itself is never replaced: daemon.json is merged key by key, everything else
 // is the operator's to change.
 //
-// It never talks to a client, a registry or the gate, runs no command, and holds no
-// password: files hold addresses and certificates only.
+// It never talks to a client, a registry or the gate, and runs no command. The only
+// password that it knows is the one in the proxy's address: files that hold it are
+// for root alone, and it is in nothing that is printed.
 //
 // What the plans rely on was measured with real clients, see docs/clients.md; what
 // is from a client's documentation alone is said in the plan's notes.

@@ -30,7 +30,7 @@ func dockerProxy(c checked) (Plan, error) {
 	}
 	p.Mode = ModeProxy
 	p.Files = append([]File{{
-		Path: daemonJSON, Mode: 0o644, Kind: MergeJSON, Content: append(content, '\n'),
+		Path: daemonJSON, Mode: c.mode(), Kind: MergeJSON, Content: append(content, '\n'),
 		Why: []string{
 			"proxies.https-proxy: every https:// connection of dockerd asks the gate, which terminates registries' TLS and judges images under their real names.",
 			"proxies.http-proxy: registries without TLS as well; the gate refuses them.",
@@ -38,7 +38,7 @@ func dockerProxy(c checked) (Plan, error) {
 			"registry-mirrors: must stay out; a mirror on loopback is asked without the proxy.",
 		},
 	}}, p.Files...)
-	p.run("systemctl restart docker", "proxies and the system's authorities are read at start only; a reload is not enough")
+	p.run("systemctl restart docker", "proxies and the system's authorities are read at start only; a reload is not enough. Does dockerd not start (unknown setting proxies)? It is older than 23: use --mode environment")
 	p.note("daemon.json has proxies since docker 23. An older dockerd does not start with them: use --mode environment there.")
 	p.note("Docker Desktop ignores proxies in daemon.json, and rootless docker reads ~/.config/docker/daemon.json; from docker's documentation, not tried.")
 	p.check(noRegistryMirrors)
@@ -52,7 +52,7 @@ func dockerEnvironment(c checked) (Plan, error) {
 		return Plan{}, err
 	}
 	p.Mode = ModeEnvironment
-	p.Files = append([]File{c.dropIn("docker", "dockerd")}, p.Files...)
+	p.Files = append(c.dropIn("docker", "dockerd"), p.Files...)
 	p.run("systemctl daemon-reload", "systemd reads the drop-in")
 	p.run("systemctl restart docker", "the environment and the system's authorities are read at start only")
 	p.check(noRegistryMirrors, noOtherProxies(c.Proxy), noOtherProxy("docker"))
@@ -146,25 +146,6 @@ func (c checked) trustSystem(p *Plan) {
 	p.add(c.pemFile(path, c.InterceptCA, "Authority of the certificates that the gate shows for registries ("+other+")."))
 	p.run(run, "puts it among the authorities that the system trusts")
 }
-
-// dropIn sets a service's proxy (systemd.exec(5), Environment=).
-func (c checked) dropIn(unit, program string) File {
-	return whole(dropInOf(unit), text(
-		c.marker(),
-		"[Service]",
-		"# Every https:// connection of "+program+" asks the gate, which terminates registries'",
-		"# TLS and judges images under their real names.",
-		`Environment="HTTPS_PROXY=`+c.Proxy+`"`,
-		"# Registries without TLS as well; the gate refuses them.",
-		`Environment="HTTP_PROXY=`+c.Proxy+`"`,
-		"# Replaces a NO_PROXY from elsewhere, which could except a registry. Loopback is",
-		"# never asked by proxy, whatever stands here.",
-		`Environment="NO_PROXY=`+ownAddresses+`"`,
-	))
-}
-
-// dropInOf is the drop-in of a service that sets its proxy.
-func dropInOf(unit string) string { return "/etc/systemd/system/" + unit + ".service.d/pullgate.conf" }
 
 // path is the first path element by which the gate knows a registry.
 func (c checked) path(registry string) (string, error) {

@@ -41,7 +41,9 @@ const (
 type Gate struct {
 	// URL is the registry API: http:// or https://, host and port, nothing else.
 	URL string
-	// Proxy is the interception listener: http://host:port.
+	// Proxy is the interception listener: http://[user:password@]host:port. The
+	// user and password are how proxy clients say who they are (RFC 9110, section
+	// 11.7); nothing but a file that is written holds them.
 	Proxy string
 	// CAFile names where CA was read, for messages. It is never opened.
 	CAFile string
@@ -93,6 +95,8 @@ type checked struct {
 	scheme string // of URL
 	host   string // of URL, with its port if it has one
 	client string // whose plan is made
+	shown  string // Proxy as it may be printed, without user and password
+	secret bool   // Proxy holds a password
 }
 
 // check validates everything of a gate that is given. Nothing of it needs quoting
@@ -101,17 +105,13 @@ func (g Gate) check() (checked, error) {
 	c := checked{Gate: g}
 	var err error
 	if g.URL != "" {
-		if c.scheme, c.host, err = plainURL("gate", g.URL, "https", "http"); err != nil {
+		if c.scheme, c.host, err = plainURL("--gate", g.URL, "https", "http"); err != nil {
 			return checked{}, err
 		}
 	}
 	if g.Proxy != "" {
-		_, host, err := plainURL("proxy", g.Proxy, "http")
-		if err != nil {
+		if err := c.checkProxy(); err != nil {
 			return checked{}, err
-		}
-		if !hasPort(host) {
-			return checked{}, fmt.Errorf("proxy: expected http://host:port, found a URL without a port; write the port of intercept.listen")
 		}
 	}
 	if g.Mirror != "" {
@@ -119,10 +119,10 @@ func (g Gate) check() (checked, error) {
 			return checked{}, err
 		}
 	}
-	if c.CA, err = certificates("ca", g.CA, false); err != nil {
+	if c.CA, err = certificates("--ca", g.CA, false); err != nil {
 		return checked{}, err
 	}
-	if c.InterceptCA, err = certificates("intercept ca", g.InterceptCA, true); err != nil {
+	if c.InterceptCA, err = certificates("--intercept-ca", g.InterceptCA, true); err != nil {
 		return checked{}, err
 	}
 	if err := c.checkRegistries(); err != nil {
@@ -143,21 +143,21 @@ func (c *checked) checkWords() error {
 	}
 	switch {
 	case !slices.Contains([]Mode{ModeAuto, ModeProxy, ModeEnvironment, ModeName}, c.Mode):
-		return fmt.Errorf("mode: expected auto, proxy, environment or name, found %q", short(string(c.Mode)))
+		return fmt.Errorf("--mode: expected auto, proxy, environment or name, found %q", short(string(c.Mode)))
 	case c.Anchors != AnchorsDebian && c.Anchors != AnchorsRHEL:
-		return fmt.Errorf("trust store: expected debian or rhel, found %q", short(string(c.Anchors)))
+		return fmt.Errorf("--trust-store: expected debian or rhel, found %q", short(string(c.Anchors)))
 	case c.Runtime != Containerd && c.Runtime != CRIO:
-		return fmt.Errorf("runtime: expected containerd or cri-o, found %q", short(c.Runtime))
+		return fmt.Errorf("--runtime: expected containerd or cri-o, found %q", short(c.Runtime))
 	}
 	return nil
 }
 
 func (c *checked) checkRegistries() error {
 	if len(c.Registries) == 0 {
-		return fmt.Errorf("registry: none is listed; name the registries that images are pulled from, like docker.io")
+		return fmt.Errorf("--registry: none is listed; name the registries that images are pulled from, like docker.io")
 	}
 	if len(c.Registries) > maxRegistries {
-		return fmt.Errorf("registry: expected at most %d, found %d", maxRegistries, len(c.Registries))
+		return fmt.Errorf("--registry: expected at most %d, found %d", maxRegistries, len(c.Registries))
 	}
 	var names []string
 	for _, r := range c.Registries {
@@ -171,7 +171,7 @@ func (c *checked) checkRegistries() error {
 	c.Registries = names
 	for r, p := range c.Paths {
 		if len(p) > 128 || !pathElement.MatchString(p) {
-			return fmt.Errorf("registry %s: expected one path element in lower case after =, found %q; write the prefix of that upstream", r, short(p))
+			return fmt.Errorf("--registry %s: expected one path element in lower case after =, found %q; write the prefix of that upstream", r, short(p))
 		}
 	}
 	return nil
@@ -181,21 +181,21 @@ func (c *checked) checkRegistries() error {
 func checkRegistry(name string) error {
 	const fix = "write it as in image names, in lower case: docker.io, registry.example.com:5000"
 	if strings.Contains(name, "@") {
-		return fmt.Errorf("registry: one holds an @, which no registry's name does; %s", fix) // not repeated: it may be a password
+		return fmt.Errorf("--registry: one holds an @, which no registry's name does; %s", fix) // not repeated: it may be a password
 	}
 	if domain, wild := strings.CutPrefix(name, "*."); wild {
 		if !hostName.MatchString(domain) || len(domain) > 253 {
-			return fmt.Errorf("registry: expected *.domain, found %q", short(name))
+			return fmt.Errorf("--registry: expected *.domain, found %q", short(name))
 		}
 		return nil
 	}
 	if slices.Contains(hubNames, strings.TrimSuffix(name, ":443")) || name == hub+":443" {
-		return fmt.Errorf("registry: %s is another name of docker.io; write docker.io", name)
+		return fmt.Errorf("--registry: %s is another name of docker.io; write docker.io", name)
 	}
 	host, port, ported := cutPort(name)
 	named, err := reference.ParseNormalizedNamed(name + "/x")
 	if err != nil || reference.Domain(named) != name || !goodHost(host) || ported && !goodPort(port) {
-		return fmt.Errorf("registry: expected the name of a registry, found %q; %s", short(name), fix)
+		return fmt.Errorf("--registry: expected the name of a registry, found %q; %s", short(name), fix)
 	}
 	return nil
 }
@@ -276,24 +276,24 @@ func (c checked) wildcards() []string {
 // needURL, needProxy and needNames say what a plan cannot do without.
 func (c checked) needURL() error {
 	if c.URL == "" {
-		return fmt.Errorf("gate: is missing; give the URL of the gate's registry API, like https://gate.example")
+		return fmt.Errorf("--gate is missing; give the URL of the gate's registry API, like --gate https://gate.example")
 	}
 	return nil
 }
 
 func (c checked) needProxy() error {
 	if c.Proxy == "" {
-		return fmt.Errorf("proxy: is missing; give the address of the gate's interception listener, like http://gate.example:3128")
+		return fmt.Errorf("--proxy is missing; give the address of the gate's interception listener, like --proxy http://gate.example:3128")
 	}
 	if len(c.InterceptCA) == 0 {
-		return fmt.Errorf("intercept ca: is missing; the gate shows certificates of its own for registries: give the certificate file of intercept.ca")
+		return fmt.Errorf("--intercept-ca is missing; the gate shows certificates of its own for registries: give the file of their authority, --intercept-ca FILE (intercept.ca.cert of the gate, by default intercept-ca.crt in its state_dir)")
 	}
 	return nil
 }
 
 func (c checked) needNames(client string) error {
 	if w := c.wildcards(); len(w) > 0 {
-		return fmt.Errorf("registry: %s cannot be given for %s, which is told registries one by one; only podman and cri-o without --mode proxy block *.domain", w[0], client)
+		return fmt.Errorf("--registry: %s cannot be given for %s, which is told registries one by one; only podman and cri-o without --mode proxy block *.domain", w[0], client)
 	}
 	return nil
 }

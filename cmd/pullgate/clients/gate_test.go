@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -21,7 +22,7 @@ func TestGatesThatAreRefused(t *testing.T) {
 		want   string
 	}{
 		"unknown client":          {"rkt", nil, "expected one of docker,"},
-		"no gate":                 {clients.Containerd, at(""), "gate: is missing"},
+		"no gate":                 {clients.Containerd, at(""), "--gate is missing"},
 		"path":                    {clients.Containerd, at("https://gate.example/v2"), "found a path"},
 		"slash":                   {clients.Containerd, at("https://gate.example/"), "found a path"},
 		"query":                   {clients.Containerd, at("https://gate.example?x=1"), "a query or fragment"},
@@ -35,20 +36,20 @@ func TestGatesThatAreRefused(t *testing.T) {
 		"port 0":                  {clients.Containerd, at("https://gate.example:0"), "a port that is none"},
 		"port 08443":              {clients.Containerd, at("https://gate.example:08443"), "a port that is none"},
 		"empty port":              {clients.Containerd, at("https://gate.example:"), "a port that is none"},
-		"quote":                   {clients.Containerd, at("https://gate\"\n.example"), "gate: expected https://host:port"},
-		"newline":                 {clients.Containerd, at("https://gate.example\nserver"), "gate: expected https://host:port"},
-		"encoded host":            {clients.Containerd, at("https://gate%2eexample"), "gate: expected https://host:port"},
+		"quote":                   {clients.Containerd, at("https://gate\"\n.example"), "--gate: expected https://host:port"},
+		"newline":                 {clients.Containerd, at("https://gate.example\nserver"), "--gate: expected https://host:port"},
+		"encoded host":            {clients.Containerd, at("https://gate%2eexample"), "--gate: expected https://host:port"},
 		"host without dots":       {clients.Podman, at("https://gate"), "cannot hold a host without a dot or port"},
-		"https proxy":             {clients.Docker, set(func(g *clients.Gate) { g.Proxy = "https://gate.example:3128" }), "proxy: expected http://host:port"},
+		"https proxy":             {clients.Docker, set(func(g *clients.Gate) { g.Proxy = "https://gate.example:3128" }), "--proxy: expected http://host:port"},
 		"proxy without port":      {clients.Docker, set(func(g *clients.Gate) { g.Proxy = "http://gate.example" }), "without a port"},
-		"no proxy":                {clients.Docker, set(func(g *clients.Gate) { g.Proxy = "" }), "proxy: is missing"},
-		"no interception CA":      {clients.Docker, set(func(g *clients.Gate) { g.InterceptCA = nil }), "intercept ca: is missing"},
+		"no proxy":                {clients.Docker, set(func(g *clients.Gate) { g.Proxy = "" }), "--proxy is missing"},
+		"no interception CA":      {clients.Docker, set(func(g *clients.Gate) { g.InterceptCA = nil }), "--intercept-ca is missing"},
 		"interception leaf":       {clients.Docker, set(func(g *clients.Gate) { g.InterceptCA = file(t, "testdata/leaf.crt") }), "the certificate of an authority"},
 		"key beside the CA":       {clients.Containerd, set(func(g *clients.Gate) { g.CA = append(g.CA, key...) }), `found a block "PRIVATE KEY"`},
 		"CA cut short":            {clients.Containerd, set(func(g *clients.Gate) { g.CA = g.CA[:200] }), "cannot be read"},
 		"CA is text":              {clients.Containerd, set(func(g *clients.Gate) { g.CA = []byte("none") }), "found none"},
 		"CA too large":            {clients.Containerd, set(func(g *clients.Gate) { g.CA = bytes.Repeat([]byte("x"), 1<<20+1) }), "at most 1 MiB"},
-		"no registry":             {clients.Containerd, registries(), "registry: none is listed"},
+		"no registry":             {clients.Containerd, registries(), "--registry: none is listed"},
 		"registry with quote":     {clients.Podman, registries("a\".example"), "expected the name of a registry"},
 		"registry with newline":   {clients.K3s, registries("a.example\nb.example"), "expected the name of a registry"},
 		"registry with path":      {clients.Containerd, registries("../../etc"), "expected the name of a registry"},
@@ -66,7 +67,7 @@ func TestGatesThatAreRefused(t *testing.T) {
 		"too many registries":     {clients.Podman, registries(strings.Split(strings.Repeat("quay.io,", 1001), ",")...), "at most 1000"},
 		"BuildKit's mirrors":      {clients.BuildKit, mode(clients.ModeName), "no closed configuration of mode name"},
 		"domains by proxy":        {clients.Podman, func(g *clients.Gate) { g.Mode, g.Registries = clients.ModeProxy, []string{"*.example.com"} }, "*.domain cannot be given with --mode proxy"},
-		"podman without a proxy":  {clients.Podman, func(g *clients.Gate) { g.Mode, g.Proxy = clients.ModeProxy, "" }, "proxy: is missing"},
+		"podman without a proxy":  {clients.Podman, func(g *clients.Gate) { g.Mode, g.Proxy = clients.ModeProxy, "" }, "--proxy is missing"},
 		"k3s by proxy":            {clients.K3s, mode(clients.ModeProxy), "no closed configuration of mode proxy"},
 		"unknown mode":            {clients.Docker, mode("mirror"), `expected auto, proxy, environment or name`},
 		"unknown runtime":         {clients.Kubernetes, set(func(g *clients.Gate) { g.Runtime = "rkt" }), "expected containerd or cri-o"},
@@ -113,10 +114,17 @@ func TestPlanAsJSON(t *testing.T) {
 	}
 }
 
+var (
+	anyUserinfo  = regexp.MustCompile(`(?s)HTTPS?_PROXY=.*?@|://.*?@`)
+	goodUserinfo = regexp.MustCompile(`^(HTTPS?_PROXY="?http)?://([A-Za-z0-9._~-]|%[0-9A-F]{2})+:([A-Za-z0-9._~-]|%[0-9A-F]{2})+@$`)
+)
+
 // No plan has anything in it that the gate's description could have smuggled in.
 func FuzzFor(f *testing.F) {
 	f.Add("https://gate.example", "http://gate.example:3128", "docker.io", "corp")
 	f.Add("https://[::1]:5000", "http://10.0.0.1:3128", "registry.example.com:5000", "")
+	f.Add("https://gate.example", "http://a%22%0A:$(b)%@gate.example:3128", "docker.io", "")
+	f.Add("https://gate.example", "http://a%20;b:c&'d@gate.example:3128", "docker.io", "")
 	f.Add("https://a\"\nb", "http://x:1\"", "*.example.com", "a\"")
 	f.Fuzz(func(t *testing.T, url, proxy, registry, path string) {
 		g := gate(t)
@@ -126,12 +134,21 @@ func FuzzFor(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			for _, s := range []string{url, proxy, registry} {
+			bare := proxy
+			if i := strings.LastIndexByte(proxy, '@'); i >= 0 { // what is before it is written anew
+				bare = proxy[i:]
+			}
+			for _, s := range []string{url, bare, registry} {
 				if strings.ContainsAny(s, "\"'\n\r\t \\$`;&|<>%") {
 					t.Fatalf("%s takes %q", name, s)
 				}
 			}
 			for _, f := range p.Files {
+				for _, info := range anyUserinfo.FindAllString(string(f.Content), -1) {
+					if !goodUserinfo.MatchString(info) || f.Mode != 0o600 {
+						t.Fatalf("%s writes %q, mode %v", name, info, f.Mode)
+					}
+				}
 				if strings.Contains(f.Path, "..") || strings.Count(f.Path, "/") > 7 {
 					t.Fatalf("%s writes to %q", name, f.Path)
 				}

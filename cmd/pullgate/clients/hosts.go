@@ -6,7 +6,7 @@ import (
 )
 
 func errPort(registry string) error {
-	return fmt.Errorf("registry %s: a port cannot stand in a path; set prefix of that upstream at the gate and give --registry %s=PREFIX", registry, registry)
+	return fmt.Errorf("--registry %s: a port cannot stand in a path; set prefix of that upstream at the gate and give --registry %s=PREFIX", registry, registry)
 }
 
 // hostDirectory is the directory of a registry that containerd looks for first:

@@ -15,7 +15,7 @@ func kubernetesNodes(c checked) (Plan, error) {
 		return Plan{}, err
 	}
 	p.note("The files are for every node, control plane included, before it joins: in the image of the node, in cloud-init, or by hand with pullgate client kubernetes --write. For nodes with the other runtime: --runtime containerd or cri-o.")
-	if c.Passwords {
+	if c.Passwords && c.Mode != ModeProxy {
 		p.run(`kubectl create secret generic pullgate --namespace NAMESPACE --type kubernetes.io/dockerconfigjson --from-file .dockerconfigjson=config.json`,
 			`the gate asks for passwords: config.json holds the gate's user and password under the registry that stands in the pods' image names, {"auths":{"`+secretName(c)+`":{"auth":"BASE64 OF USER:PASSWORD"}}}`)
 		p.run(`kubectl patch serviceaccount default --namespace NAMESPACE --patch '{"imagePullSecrets":[{"name":"pullgate"}]}'`,

@@ -46,32 +46,51 @@ func parseObject(b []byte) (object, error) {
 		return nil, errors.New("is not valid UTF-8")
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+	if t, err := d.Token(); err != nil {
+		return nil, notJSON(b)
+	} else if t != json.Delim('{') {
 		return nil, errors.New("expected a JSON object")
 	}
 	var o object
 	for d.More() {
 		t, err := d.Token()
 		if err != nil {
-			return nil, errors.New("is not valid JSON")
+			return nil, notJSON(b)
 		}
 		key, _ := t.(string)
 		if i := slices.IndexFunc(o, func(m member) bool { return strings.EqualFold(m.key, key) }); i >= 0 {
-			return nil, fmt.Errorf("has the key %q twice", short(key))
+			return nil, fmt.Errorf("has the key %q twice, the second time at %s", short(key), position(b, d.InputOffset()))
 		}
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
-			return nil, errors.New("is not valid JSON")
+			return nil, notJSON(b)
 		}
 		o = append(o, member{key, value})
 	}
 	if _, err := d.Token(); err != nil {
-		return nil, errors.New("is not valid JSON")
+		return nil, notJSON(b)
 	}
+	end := d.InputOffset()
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("has something after the JSON object")
+		return nil, fmt.Errorf("has something after the JSON object, which ends at %s", position(b, end))
 	}
 	return o, nil
+}
+
+// notJSON says where JSON stops to be valid. What stands there is not repeated.
+func notJSON(b []byte) error {
+	var raw json.RawMessage
+	var at *json.SyntaxError
+	if err := json.Unmarshal(b, &raw); !errors.As(err, &at) {
+		return errors.New("is not valid JSON")
+	}
+	return fmt.Errorf("is not valid JSON: %s", position(b, at.Offset))
+}
+
+// position names the last of the first n bytes, counted from line 1 and column 1.
+func position(b []byte, n int64) string {
+	at := min(max(int(n)-1, 0), len(b))
+	return fmt.Sprintf("line %d, column %d", bytes.Count(b[:at], []byte("\n"))+1, at-bytes.LastIndexByte(b[:at], '\n'))
 }
 
 // otherCase is the error of a key that is there in another case. Go programs read
@@ -167,10 +186,10 @@ func mergeMember(have object, ours member) (json.RawMessage, bool, error) {
 		is, ok := there.get(w.key)
 		switch {
 		case ok && jsonEqual(is, w.value):
-		case !ok || string(bytes.TrimSpace(is)) == `""`:
+		case !ok || string(bytes.TrimSpace(is)) == `""` || onlyPassword(is, w.value):
 			there, changed = there.set(w.key, w.value), true
 		default:
-			return nil, false, fmt.Errorf("%s.%s is set to something else; expected %s: set it to that, or remove it", ours.key, w.key, w.value)
+			return nil, false, fmt.Errorf("%s.%s is set to something else; expected %s: set it to that, or remove it", ours.key, w.key, masked(string(w.value)))
 		}
 	}
 	value, err := there.encode()

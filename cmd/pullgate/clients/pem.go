@@ -38,7 +38,7 @@ func certificates(what string, b []byte, authority bool) ([]byte, error) {
 			return nil, fmt.Errorf("%s: a certificate in it cannot be read", what)
 		}
 		if first && authority && !cert.IsCA {
-			return nil, fmt.Errorf("%s: expected the certificate of an authority, found one that may not issue others; give the certificate file of intercept.ca", what)
+			return nil, fmt.Errorf("%s: expected the certificate of an authority, found one that may not issue others; give --intercept-ca the certificate file of the gate's intercept.ca", what)
 		}
 		first = false
 		if err := pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes}); err != nil {

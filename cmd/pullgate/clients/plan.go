@@ -51,7 +51,8 @@ type File struct {
 	Kind Kind
 }
 
-// MarshalJSON writes the content as text and the mode in octal.
+// MarshalJSON writes the content as text and the mode in octal. A password in the
+// content is masked.
 func (f File) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Path    string   `json:"path"`
@@ -59,7 +60,7 @@ func (f File) MarshalJSON() ([]byte, error) {
 		Kind    Kind     `json:"kind,omitempty"`
 		Content string   `json:"content"`
 		Why     []string `json:"why,omitempty"`
-	}{f.Path, fmt.Sprintf("%04o", f.Mode.Perm()), f.Kind, string(f.Content), f.Why})
+	}{f.Path, fmt.Sprintf("%04o", f.Mode.Perm()), f.Kind, masked(string(f.Content)), f.Why})
 }
 
 // Step is one shell line, and what it is for. A Step without a line is something to
@@ -84,8 +85,8 @@ type Plan struct {
 	checks []check
 }
 
-// For makes the plan that points a client at a gate. The error says which client,
-// field of the gate or mode was expected and what was found.
+// For makes the plan that points a client at a gate. The error says which client or
+// flag of pullgate client was expected and what was found.
 func For(client string, g Gate) (Plan, error) {
 	if !slices.Contains(Names(), client) {
 		return Plan{}, fmt.Errorf("client: expected one of %s, found %q", strings.Join(Names(), ", "), short(client))
@@ -107,7 +108,7 @@ func For(client string, g Gate) (Plan, error) {
 	}[client]
 	maker, ok := makers[c.Mode]
 	if !ok {
-		return Plan{}, fmt.Errorf("mode: %s has no closed configuration of mode %s; leave the mode out", client, c.Mode)
+		return Plan{}, fmt.Errorf("--mode: %s has no closed configuration of mode %s; leave the mode out", client, c.Mode)
 	}
 	requested := c.Mode
 	c.client = client
@@ -122,6 +123,7 @@ func For(client string, g Gate) (Plan, error) {
 	if c.scheme == "http" && p.Mode == ModeName {
 		p.note("The gate is reached without TLS: whoever is between node and gate can answer in its place. Use https:// outside of tests.")
 	}
+	c.passwordNotes(&p)
 	if c.Certificates {
 		p.note("The gate asks for client certificates, which are each node's own and not written: hosts.toml takes them as client = [[\"cert\", \"key\"]] beside each ca, docker and podman as client.cert and client.key beside ca.crt.")
 	}

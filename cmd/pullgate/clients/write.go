@@ -17,7 +17,7 @@ import (
 const (
 	Unchanged = "unchanged" // it has the content already
 	Created   = "created"
-	Replaced  = "replaced" // it was ours, with other content
+	Replaced  = "replaced" // it was ours, with other content, or others could read a password in it
 	Merged    = "merged"   // keys were added to what was there
 )
 
@@ -130,7 +130,10 @@ func (n node) decide(f File) (pending, error) {
 	}
 	do.oldMode = info.Mode().Perm()
 	if f.Kind == MergeJSON {
-		return decideMerge(f, do, old)
+		if do, err = decideMerge(f, do, old); err != nil {
+			return do, err
+		}
+		return do.kept(f, old), nil
 	}
 	switch {
 	case bytes.Equal(old, f.Content), isOurs(old) && bytes.Equal(afterMarker(old), afterMarker(f.Content)):
@@ -140,7 +143,22 @@ func (n node) decide(f File) (pending, error) {
 	default:
 		return do, fmt.Errorf("%s: has content that pullgate did not write; merge it by hand with what `pullgate client` prints for this file, or move it away", f.Path)
 	}
-	return do, nil
+	return do.kept(f, old), nil
+}
+
+// kept keeps a file with a password from everybody but root: what is written, what
+// is there already, and the backup, which may hold the same password.
+func (do pending) kept(f File, old []byte) pending {
+	if f.Mode.Perm()&0o077 != 0 {
+		return do
+	}
+	if do.action == Unchanged && do.oldMode&0o077 != 0 {
+		do.action, do.content = Replaced, old
+		do.mode = do.oldMode
+	}
+	do.mode &= 0o700
+	do.oldMode &= 0o700
+	return do
 }
 
 // afterMarker is a file of ours without its first line.

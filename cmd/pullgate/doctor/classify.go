@@ -25,6 +25,9 @@ const (
 // graph driver.
 const mirrorStop = "no such process"
 
+// wantsCredentials is the reason of a pull that ended with a question for a password.
+const wantsCredentials = "the gate or a registry wants credentials"
+
 // classify tells what the end of a pull of the canary shows. Only the gate's
 // refusal as the last word, and a registry that the client's own configuration
 // blocks, count as closed.
@@ -97,8 +100,9 @@ func elsewhere(text string) string {
 		why   string
 		marks []string
 	}{
+		// The gate says there which ways in there are, certificates among them.
+		{wantsCredentials, []string{"unauthorized", "authentication required", "407 ", "in the url of the proxy"}},
 		{"a certificate was not trusted (see the CA stores)", []string{"x509:", "certificate", "tls:"}},
-		{"the gate or a registry wants credentials", []string{"unauthorized", "authentication required", "407 "}},
 		{"a name could not be resolved", []string{"no such host", "server misbehaving", "temporary failure in name resolution"}},
 		{"nothing could be reached", []string{"timeout", "deadline exceeded", "connection refused", "unreachable", ": eof", "unexpected eof", "reset by peer"}},
 		{"a proxy refused the connection", []string{"proxyconnect", "502 bad gateway", "503 service", "forbidden"}},

@@ -41,24 +41,31 @@ func parseDaemon(b []byte) (daemonFile, error) {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return d, nil
 	}
-	dec := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))))
+	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
+	dec := json.NewDecoder(bytes.NewReader(b))
 	if err := dec.Decode(&d); err != nil {
-		offset := dec.InputOffset()
-		var syntax *json.SyntaxError
-		var typed *json.UnmarshalTypeError
-		switch {
-		case errors.As(err, &syntax):
-			offset = syntax.Offset
-		case errors.As(err, &typed):
-			offset = typed.Offset
-		}
-		line := bytes.Count(b[:min(len(b), int(offset))], []byte("\n")) + 1
-		return daemonFile{}, fmt.Errorf("line %d: expected the JSON object that dockerd reads: %w", line, err)
+		return daemonFile{}, fmt.Errorf("%s: expected the JSON object that dockerd reads: %w", jsonErrorPosition(b, err), err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return daemonFile{}, fmt.Errorf("expected one JSON object, found more behind it")
 	}
 	return d, nil
+}
+
+// jsonErrorPosition is where JSON is not as expected: at its end, when the error does
+// not say.
+func jsonErrorPosition(b []byte, err error) string {
+	offset := int64(len(b))
+	var syntax *json.SyntaxError
+	var typed *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		offset = syntax.Offset
+	case errors.As(err, &typed):
+		offset = typed.Offset
+	}
+	at := min(max(int(offset)-1, 0), len(b))
+	return fmt.Sprintf("line %d, column %d", bytes.Count(b[:at], []byte("\n"))+1, at-bytes.LastIndexByte(b[:at], '\n'))
 }
 
 // dockerFacts are what a running daemon says of itself; empty when none answers.
@@ -79,6 +86,8 @@ type docker struct {
 }
 
 func (d *docker) inspect() {
+	major, known := majorOf(d.facts.version)
+	d.advice.oldDocker = known && major < 23
 	u := d.unit("docker")
 	d.source = daemonJSON
 	if fs := u.flags("--config-file"); len(fs) > 0 {
@@ -92,7 +101,7 @@ func (d *docker) inspect() {
 				Severity: SeverityWarning, File: d.source, Line: errorLine(err), unsure: true,
 				Problem:     "is not valid: " + err.Error(),
 				Consequence: "dockerd does not start with it; one that runs has another configuration than this",
-				Fix:         "correct it (dockerd --validate --config-file " + d.source + "); " + d.howto(),
+				Fix:         "correct it" + d.validate() + "; " + d.howto(),
 			})
 		}
 		d.conf = conf
@@ -106,6 +115,14 @@ func (d *docker) inspect() {
 		d.registry(r)
 	}
 	d.users()
+}
+
+// validate is how dockerd checks its configuration, which it does since 23.
+func (d *docker) validate() string {
+	if major, known := majorOf(d.facts.version); known && major >= 23 {
+		return " (dockerd --validate --config-file " + d.source + ")"
+	}
+	return ""
 }
 
 // environment puts dockerd's proxies together: those of its environment, and in
@@ -123,7 +140,7 @@ func (d *docker) environment(u unit) {
 				Severity: SeverityWarning, File: defaults, Line: max(p.at["https"].line, p.at["http"].line),
 				Problem:     "sets a proxy, and docker.service does not read this file",
 				Consequence: "dockerd does not use that proxy",
-				Fix:         "write it into daemon.json; " + d.howto(),
+				Fix:         "set the proxy where dockerd reads it; " + d.howto(),
 			})
 		}
 	}
@@ -211,7 +228,7 @@ func (d *docker) hostsOf(registry string) bool {
 	d.add(Finding{
 		Severity: SeverityOpen, File: file, registry: registry, settled: true,
 		Problem: why, Consequence: around(registry),
-		Fix: `use the gate's proxy ("proxies" in daemon.json) or the containerd image store ("features": {"containerd-snapshotter": true}); ` + d.howto(),
+		Fix: `use the gate's proxy or the containerd image store ("features": {"containerd-snapshotter": true}); ` + d.howto(),
 	})
 	return true
 }
@@ -232,6 +249,7 @@ func (d *docker) mirrors() bool {
 		case !d.g.is(m):
 			f.Problem = "registry-mirrors has " + host + ", which is not the gate and is asked first"
 			f.Consequence = "a refused image is pulled from " + host
+			f.Fix = d.stranger(m) + f.Fix
 		case d.proxies.route(d.g, apiHost("docker.io")) == routeGate:
 			continue
 		default:
@@ -280,10 +298,11 @@ func (d *docker) cliConfig(h home) {
 			None  string `json:"noProxy"`
 		} `json:"proxies"`
 	}
-	if json.Unmarshal(b, &c) != nil {
+	if err := json.Unmarshal(b, &c); err != nil {
+		at := jsonErrorPosition(b, err)
 		d.add(Finding{
-			Severity: SeverityWarning, File: file,
-			Problem: "is not valid JSON", Consequence: "docker ignores it or stops, depending on its version", Fix: "correct it",
+			Severity: SeverityWarning, File: file, Line: errorLine(errors.New(at)),
+			Problem: "is not valid JSON: " + at, Consequence: "docker ignores it or stops, depending on its version", Fix: "correct it",
 		})
 		return
 	}

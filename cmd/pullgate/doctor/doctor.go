@@ -23,6 +23,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -86,6 +87,8 @@ type doctor struct {
 	g     *gate
 	p     *prover
 	homes []home
+	// strangers are addresses of the node's files that were asked for the canary.
+	strangers map[string]bool
 }
 
 func newDoctor(o Options) (*doctor, error) {
@@ -139,8 +142,34 @@ func nonce() (string, error) {
 }
 
 // inspection is a fresh one for a client.
-func (d *doctor) inspection(client string) inspection {
-	return inspection{n: d.n, g: d.g, registries: d.o.Registries, client: client, homes: d.homes}
+func (d *doctor) inspection(ctx context.Context, client string) inspection {
+	i := inspection{n: d.n, g: d.g, registries: d.o.Registries, client: client, homes: d.homes, advice: advice{registries: d.o.Registries}}
+	if d.o.Root != "/" {
+		i.advice.root = d.o.Root
+	}
+	if d.o.Pull {
+		i.answers = func(u *url.URL) bool { return d.answers(ctx, u) }
+	}
+	return i
+}
+
+// maxStrangers bounds the addresses of a node's files that are asked whether they are
+// a gate.
+const maxStrangers = 4
+
+// answers reports whether an address refuses the canary, asking each one once and
+// without credentials.
+func (d *doctor) answers(ctx context.Context, u *url.URL) bool {
+	known, asked := d.strangers[u.String()]
+	if asked || len(d.strangers) >= maxStrangers {
+		return known
+	}
+	refused := d.g.askGate(ctx, u, "docker.io", d.p.tag).Verdict == VerdictRefused
+	if d.strangers == nil {
+		d.strangers = map[string]bool{}
+	}
+	d.strangers[u.String()] = refused
+	return refused
 }
 
 // missing is a client that is not here.
@@ -166,7 +195,7 @@ func (d *doctor) docker(ctx context.Context) []Client {
 	if host == "" && !d.installed("dockerd") && !d.n.has(daemonJSON, dockerCerts) && !d.n.unit("docker").found {
 		return []Client{missing("docker"), missing("buildx")}
 	}
-	look := docker{inspection: d.inspection("docker")}
+	look := docker{inspection: d.inspection(ctx, "docker")}
 	var e *engine
 	err := errors.New("no docker daemon was found; name it with --docker-host")
 	if host != "" {
@@ -224,7 +253,7 @@ func (d *doctor) containerd(ctx context.Context) []Client {
 	if socket == "" && !d.installed("containerd") && !d.n.has(containerdConfig) {
 		return []Client{missing("containerd")}
 	}
-	look := containerd{inspection: d.inspection("containerd")}
+	look := containerd{inspection: d.inspection(ctx, "containerd")}
 	if d.o.here {
 		look.version = versionOf(ctx, "containerd", "--version")
 	}
@@ -254,7 +283,7 @@ func (d *doctor) k3s(ctx context.Context) []Client {
 	if socket == "" && !d.installed("k3s") && !d.n.has(k3sDir) {
 		return []Client{missing("k3s")}
 	}
-	look := k3s{inspection: d.inspection("k3s")}
+	look := k3s{inspection: d.inspection(ctx, "k3s")}
 	look.inspect()
 	var version string
 	var proofs []Proof
@@ -286,7 +315,7 @@ func (d *doctor) containers(ctx context.Context) []Client {
 			out = append(out, missing(name))
 			continue
 		}
-		look := containers{inspection: d.inspection(name)}
+		look := containers{inspection: d.inspection(ctx, name)}
 		look.inspect()
 		var version string
 		var proofs []Proof
@@ -317,7 +346,7 @@ func (d *doctor) crio(ctx context.Context) []Client {
 	if !found {
 		return []Client{missing("cri-o")}
 	}
-	look := containers{inspection: d.inspection("cri-o")}
+	look := containers{inspection: d.inspection(ctx, "cri-o")}
 	look.inspect()
 	var proofs []Proof
 	switch {
@@ -337,7 +366,7 @@ func (d *doctor) buildkit(ctx context.Context) []Client {
 	if socket == "" && !d.installed("buildkitd") && !d.n.has(buildkitConfig) {
 		return []Client{missing("buildkit")}
 	}
-	look := buildkit{inspection: d.inspection("buildkit")}
+	look := buildkit{inspection: d.inspection(ctx, "buildkit")}
 	look.inspect()
 	var version string
 	var proofs []Proof

@@ -234,6 +234,12 @@ func (g *gate) ask(ctx context.Context, target string, user *url.Userinfo, proxy
 		password, _ := user.Password()
 		req.SetBasicAuth(user.Username(), password)
 	}
+	tr.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, r *http.Response) error {
+		if r.StatusCode != http.StatusOK {
+			out.Status = r.StatusCode
+		}
+		return nil
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		out.Detail = clean(err.Error())
@@ -248,6 +254,10 @@ func (g *gate) ask(ctx context.Context, target string, user *url.Userinfo, proxy
 	return out
 }
 
+// proxyPassword is how doctor and clients say who they are to the gate's proxy.
+const proxyPassword = "give a user name and password with --proxy http://" + placeholder + "@host:port, here (they are not printed) and to pullgate client, " +
+	"or list this node in auth.trusted_networks of the gate"
+
 func gateFinding(c GateCheck) *Finding {
 	f := &Finding{
 		Client: "gate", Severity: SeverityWarning,
@@ -256,9 +266,12 @@ func gateFinding(c GateCheck) *Finding {
 		Fix:         "check --gate, --proxy and --ca, and that the gate is running: GET " + c.URL,
 	}
 	switch {
-	case c.Status == http.StatusUnauthorized || c.Status == http.StatusProxyAuthRequired:
+	case c.Status == http.StatusProxyAuthRequired:
+		f.Problem = "the gate's proxy wants a user name and password for the canary: " + c.Detail
+		f.Fix = proxyPassword
+	case c.Status == http.StatusUnauthorized:
 		f.Problem = "the gate wants credentials for the canary: " + c.Detail
-		f.Fix = "write them into the URL (https://user:password@…; they are not printed), or run doctor from a trusted network"
+		f.Fix = "give them with --gate https://" + placeholder + "@host:port (they are not printed), or list this node in auth.trusted_networks of the gate"
 	case c.Verdict == VerdictNotAsked:
 		f.Problem = "what answers is not a gate, or one that does not know the canary: " + c.Detail
 		f.Fix = "expected 403 with `" + canaryWord + "` from GET " + c.URL + ": check --gate and --proxy, and update the gate"

@@ -75,8 +75,8 @@ func parseHosts(b []byte) (parsedHosts, error) {
 func tomlError(err error) error {
 	var d *toml.DecodeError
 	if errors.As(err, &d) {
-		line, _ := d.Position()
-		return fmt.Errorf("line %d: %s", line, d.Error())
+		line, column := d.Position()
+		return fmt.Errorf("line %d, column %d: %s", line, column, d.Error())
 	}
 	return err
 }
@@ -207,10 +207,10 @@ func (i *inspection) noHosts(dir, root, registry string) {
 
 // judgeHosts looks at every host that can be asked for a registry.
 func (i *inspection) judgeHosts(file string, p parsedHosts, registry string, rules hostRules) {
-	open := func(line int, problem, consequence string, settled bool) {
+	open := func(line int, problem, consequence string, settled bool, advice ...string) {
 		i.add(Finding{
 			Severity: SeverityOpen, File: file, Line: line, registry: registry, settled: settled,
-			Problem: problem, Consequence: consequence, Fix: i.howto(),
+			Problem: problem, Consequence: consequence, Fix: strings.Join(advice, "") + i.howto(),
 		})
 	}
 	held := func(e hostEntry) bool {
@@ -219,7 +219,7 @@ func (i *inspection) judgeHosts(file string, p parsedHosts, registry string, rul
 	}
 	for _, e := range p.hosts {
 		if !held(e) {
-			open(e.line, "asks "+hostOf(e.address())+", which is not the gate", "a refused image is pulled from "+hostOf(e.address()), false)
+			open(e.line, "asks "+hostOf(e.address())+", which is not the gate", "a refused image is pulled from "+hostOf(e.address()), false, i.stranger(e.address()))
 		}
 		i.judgeEntry(file, e)
 	}
@@ -230,7 +230,7 @@ func (i *inspection) judgeHosts(file string, p parsedHosts, registry string, rul
 		}
 	case !held(p.server):
 		open(p.server.line, "`server` is "+hostOf(p.server.address())+", which is asked after the gate has refused",
-			"a refused image is pulled from "+hostOf(p.server.address()), false)
+			"a refused image is pulled from "+hostOf(p.server.address()), false, i.stranger(p.server.address()))
 	case len(p.hosts) == 0 && !rules.serverAlone:
 		open(p.server.line, "has `server` and no [host] table, and so containerd 1.6 and 1.7 ignore it",
 			around(registry)+", and the gate is not asked at all", true)

@@ -1,10 +1,10 @@
 package doctor
 
 import (
-	"cmp"
 	"crypto/x509"
 	"fmt"
 	"net"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -22,6 +22,10 @@ type inspection struct {
 	findings   []Finding
 	// containerdStore: docker has the containerd image store.
 	containerdStore bool
+	advice          advice
+	// answers reports whether an address refuses the canary as a gate does; nil when
+	// nobody is to be asked.
+	answers func(*url.URL) bool
 }
 
 // home is a user whose own configuration is looked at.
@@ -89,37 +93,6 @@ func (i *inspection) nothing(registry, file string) {
 		Consequence: around(registry),
 		Fix:         i.howto(),
 	})
-}
-
-// howto is the command that prints this client's configuration. An address of the
-// gate that it needs and doctor was not told is written as GATE.
-func (i *inspection) howto() string {
-	plan, flag, address := "podman", "--gate", "https://GATE"
-	switch i.client {
-	case "docker", "buildx":
-		plan, flag, address = "docker", "--proxy", "http://GATE:3128"
-		if i.g.proxy == nil && i.containerdStore {
-			plan, flag, address = "docker-containerd", "--gate", "https://GATE"
-		}
-	case "buildkit":
-		plan, flag, address = "buildkit", "--proxy", "http://GATE:3128"
-	case "containerd", "cri-o", "k3s":
-		plan = i.client
-	}
-	switch {
-	case flag == "--proxy" && i.g.proxy != nil:
-		address = shown(i.g.proxy)
-	case flag == "--gate" && len(i.g.urls) > 0:
-		address = shown(i.g.urls[0])
-	}
-	out := "pullgate client " + plan + " " + flag + " " + address
-	switch {
-	case flag == "--proxy":
-		out += " --intercept-ca " + cmp.Or(i.g.interceptFile, "FILE")
-	case i.g.caFile != "":
-		out += " --ca " + i.g.caFile
-	}
-	return out
 }
 
 // byProxy judges proxy settings for a registry and reports whether they decide how

@@ -152,7 +152,7 @@ func TestBrokenNodesAreFound(t *testing.T) {
 	}{
 		// docker
 		{"nothing", "docker", files{dockerd: "{}"}, "open", "", 0, "nothing here points docker"},
-		{"daemon.json is no JSON", "docker", files{dockerd: "{\n\"proxies\": {,\n"}, "warning", "/" + dockerd, 2, "is not valid"},
+		{"daemon.json is no JSON", "docker", files{dockerd: "{\n\"proxies\": {,\n"}, "warning", "/" + dockerd, 2, "is not valid: line 2, column 13"},
 		{"daemon.json has two objects", "docker", files{dockerd: "{}{}"}, "warning", "/" + dockerd, 0, "is not valid"},
 		{"the gate as a mirror", "docker", files{dockerd: "{\n\"registry-mirrors\": [\"https://gate.example\"]}"}, "open", "/" + dockerd, 2, "falls back to docker.io"},
 		{"another mirror", "docker", files{dockerd: `{"registry-mirrors": ["https://mirror.example"]}`}, "open", "/" + dockerd, 1, "mirror.example, which is not the gate"},

@@ -109,5 +109,8 @@ func proofFix(p Proof) string {
 	case VerdictNotRun:
 		return "make it run, or take the client off the node"
 	}
+	if strings.Contains(p.Reason, wantsCredentials) {
+		return "does the gate ask for passwords? By proxy: " + proxyPassword + ". By name: pullgate client … --passwords says where this client keeps them"
+	}
 	return "correct what is found below, and run doctor again; the client's own words are in --json"
 }

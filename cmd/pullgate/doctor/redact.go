@@ -14,10 +14,21 @@ var (
 	authHeader   = regexp.MustCompile(`(?i)\b((?:proxy-)?authorization:\s*\w+|bearer|basic)\s+[A-Za-z0-9+/._~=-]{8,}`)
 )
 
-// redact takes credentials out of text that is shown.
+// placeholder stands in advice where a user name and password are to be written.
+const placeholder = "user:password"
+
+// redact takes credentials out of text that is shown. Advice that is about them is
+// kept.
 func redact(s string) string {
-	s = userinfo.ReplaceAllString(s, "${1}***@")
-	s = userinfoBare.ReplaceAllString(s, "${1}***@")
+	for _, pattern := range []*regexp.Regexp{userinfo, userinfoBare} {
+		s = pattern.ReplaceAllStringFunc(s, func(found string) string {
+			before := pattern.FindStringSubmatch(found)[1]
+			if found == before+placeholder+"@" {
+				return found
+			}
+			return before + "***@"
+		})
+	}
 	return authHeader.ReplaceAllString(s, "${1} ***")
 }
 
