@@ -11,32 +11,37 @@ import (
 	"github.com/google/cel-go/interpreter"
 )
 
-// cel-go counts the cost of a call after it, by the overload that the checker
-// chose. Over dyn values, as everything in a predicate is, there is often none, and
-// the call counts one whatever it does: text doubles without end. So calls that
-// can take long are bounded before they run, and all are counted by their values.
-
+// Bounds of single steps, which nothing can stop midway.
 const (
 	maxMatched  = 64 << 10 // bytes of a text that matches looks at
-	maxCompared = 100_000  // values in what == and in look through
+	maxCompared = 100_000  // values that one == or in looks through
 )
 
-// bounds puts calls that can take long behind a check of their arguments.
+// bounds makes every step pay for itself, and puts those that can take long behind a
+// check of what they are given.
 func bounds(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
-	call, ok := i.(interpreter.InterpretableCall)
-	if !ok {
+	switch i := i.(type) {
+	case step, attribute, interpreter.InterpretableConst: // paid for, or free
 		return i, nil
+	case interpreter.InterpretableAttribute:
+		return attribute{i}, nil
+	case interpreter.InterpretableCall:
+		checked, err := check(i)
+		return step{checked}, err
 	}
-	var impl func(args ...ref.Val) ref.Val
-	switch call.Function() {
+	return step{i}, nil
+}
+
+func check(c interpreter.InterpretableCall) (interpreter.InterpretableV2, error) {
+	switch c.Function() {
 	case operators.Equals:
-		impl = compared(types.Equal)
+		return checked{c, compared, types.Equal}, nil
 	case operators.NotEquals:
-		impl = compared(func(a, b ref.Val) ref.Val { return types.Bool(types.Equal(a, b) != types.True) })
+		return checked{c, compared, func(a, b ref.Val) ref.Val { return types.Bool(types.Equal(a, b) != types.True) }}, nil
 	case operators.In:
-		impl = compared(in)
+		return checked{c, searched, in}, nil
 	case overloads.Matches:
-		args := call.Args()
+		args := c.Args()
 		constant, ok := args[len(args)-1].(interpreter.InterpretableConst)
 		if !ok {
 			return nil, errPattern
@@ -49,25 +54,71 @@ func bounds(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) 
 		if err != nil {
 			return nil, err
 		}
-		impl = matches(compiled)
-	default:
-		return i, nil
+		return checked{c, matched, func(text, _ ref.Val) ref.Val {
+			return types.Bool(compiled.MatchString(string(text.(types.String))))
+		}}, nil
 	}
-	return interpreter.NewCall(call.ID(), call.Function(), call.OverloadID(), call.Args(), impl), nil
+	return c, nil
 }
 
-// compared runs a comparison when one of its sides is small; no more is looked at
-// of the other.
-func compared(compare func(a, b ref.Val) ref.Val) func(args ...ref.Val) ref.Val {
-	return func(args ...ref.Val) ref.Val {
-		if len(args) != 2 {
-			return types.NoSuchOverloadErr()
-		}
-		if lesser(args[0], args[1]) > maxCompared {
-			return types.NewErr("more than %d values are compared at once", maxCompared)
-		}
-		return compare(args[0], args[1])
+// checked is a call of two arguments that is weighed before it is run.
+type checked struct {
+	interpreter.InterpretableCall
+	// weight is what running it costs; the error value says why it is not run.
+	weight func(a, b ref.Val) (int, ref.Val)
+	run    func(a, b ref.Val) ref.Val
+}
+
+// Exec implements interpreter.InterpretableV2.
+func (c checked) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	args := c.Args()
+	if len(args) != 2 {
+		return types.NoSuchOverloadErr()
 	}
+	var values [2]ref.Val
+	for i, arg := range args {
+		v := arg.Exec(frame)
+		if types.IsUnknownOrError(v) {
+			return v
+		}
+		values[i] = v
+	}
+	n, refused := c.weight(values[0], values[1])
+	if refused != nil {
+		return refused
+	}
+	pay(frame, n)
+	return c.run(values[0], values[1])
+}
+
+// Eval implements interpreter.Interpretable.
+func (c checked) Eval(vars interpreter.Activation) ref.Val { return c.Exec(interpreter.AsFrame(vars)) }
+
+func tooMuch() ref.Val { return types.NewErr("more than %d values are compared at once", maxCompared) }
+
+// compared weighs a comparison: no more is looked at of one side than the other has.
+func compared(a, b ref.Val) (int, ref.Val) {
+	n := min(weight(a), weight(b))
+	if n > maxCompared {
+		return 0, tooMuch()
+	}
+	return n, nil
+}
+
+// searched weighs looking for a value: in a list, each item is compared with it.
+func searched(v, container ref.Val) (int, ref.Val) {
+	list, ok := container.(traits.Lister)
+	if !ok {
+		return 1, nil
+	}
+	n := weight(list)
+	if size, ok := list.Size().(types.Int); ok && weight(v) == 1 {
+		n = int(min(size, maxCompared+1))
+	}
+	if n > maxCompared {
+		return 0, tooMuch()
+	}
+	return 1 + n/10, nil
 }
 
 func in(v, container ref.Val) ref.Val {
@@ -77,34 +128,28 @@ func in(v, container ref.Val) ref.Val {
 	return types.MaybeNoSuchOverloadErr(container)
 }
 
-// matches runs a pattern, compiled once, on short texts: RE2 takes time in
-// proportion to the text times the pattern, and nothing stops it midway.
-func matches(pattern *regexp.Regexp) func(args ...ref.Val) ref.Val {
-	return func(args ...ref.Val) ref.Val {
-		text, ok := args[0].(types.String)
-		if !ok {
-			return types.MaybeNoSuchOverloadErr(args[0])
-		}
-		if len(text) > maxMatched {
-			return types.NewErr("matches is given a text of %d bytes, at most %d are looked at", len(text), maxMatched)
-		}
-		return types.Bool(pattern.MatchString(string(text)))
+// matched weighs a regular expression: RE2 takes time in proportion to the text
+// times the pattern.
+func matched(text, pattern ref.Val) (int, ref.Val) {
+	t, ok := text.(types.String)
+	p, ok2 := pattern.(types.String)
+	switch {
+	case !ok || !ok2:
+		return 0, types.MaybeNoSuchOverloadErr(text)
+	case len(t) > maxMatched:
+		return 0, types.NewErr("matches is given a text of %d bytes, at most %d are looked at", len(t), maxMatched)
 	}
+	return len(t) * len(p) / 40, nil
 }
 
-// lesser is the weight of the lighter of two values, or more than maxCompared.
-func lesser(a, b ref.Val) int {
+// weight is how many values there are in v, at most one more than maxCompared. Lists
+// in an expression can hold one value many times, so only counting tells.
+func weight(v ref.Val) int {
 	left := maxCompared
-	if weigh(a, &left); left >= 0 {
-		return maxCompared - left
-	}
-	left = maxCompared
-	weigh(b, &left)
+	weigh(v, &left)
 	return maxCompared - left
 }
 
-// weigh takes one for each value in v from left, and stops when nothing is left.
-// Lists in an expression can hold one value many times, so only counting tells.
 func weigh(v ref.Val, left *int) {
 	*left--
 	switch v := v.(type) {
@@ -119,39 +164,4 @@ func weigh(v ref.Val, left *int) {
 			weigh(it.Next(), left)
 		}
 	}
-}
-
-// counter counts calls by what they are given and what they make.
-type counter struct{}
-
-// CallCost is one, and one for each ten bytes of text and ten items of lists that
-// are read or made, and what comparisons and patterns look through.
-func (counter) CallCost(function, _ string, args []ref.Val, result ref.Val) *uint64 {
-	cost := 1 + length(result)/10
-	for _, a := range args {
-		cost += length(a) / 10
-	}
-	switch {
-	case len(args) != 2:
-	case function == overloads.Matches:
-		cost += length(args[0]) * length(args[1]) / 40
-	case function == operators.Equals || function == operators.NotEquals || function == operators.In:
-		cost += uint64(lesser(args[0], args[1]))
-	}
-	return &cost
-}
-
-// length is the length of a text in bytes or of a list in items.
-func length(v ref.Val) uint64 {
-	switch v := v.(type) {
-	case types.String:
-		return uint64(len(v))
-	case types.Bytes:
-		return uint64(len(v))
-	case traits.Lister:
-		if n, ok := v.Size().(types.Int); ok && n > 0 {
-			return uint64(n)
-		}
-	}
-	return 0
 }

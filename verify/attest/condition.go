@@ -35,7 +35,8 @@ func (c *Condition) Holds(ctx context.Context, in Input) (bool, error) {
 	// The one context cannot be told from the other afterwards.
 	bound, cancel := context.WithTimeoutCause(ctx, MaxTime, errTooSlow)
 	defer cancel()
-	result, _, err := c.program.ContextEval(bound, map[string]any{
+	result, _, err := c.program.Eval(map[string]any{
+		budgetName:        newBudget(bound),
 		"predicate":       s.Predicate(),
 		"statement":       s.document,
 		"image.reference": in.Reference,
