@@ -433,3 +433,12 @@ func (w *world) withoutIntermediates() *bundle.Trust {
 	tr.Root = r
 	return tr
 }
+
+// certMaterial holds a certificate and a timestamp.
+func certMaterial(c *x509.Certificate, stamp []byte) *protobundle.VerificationMaterial {
+	return &protobundle.VerificationMaterial{
+		Content: &protobundle.VerificationMaterial_Certificate{Certificate: &protocommon.X509Certificate{RawBytes: c.Raw}},
+		TimestampVerificationData: &protobundle.TimestampVerificationData{
+			Rfc3161Timestamps: []*protocommon.RFC3161SignedTimestamp{{SignedTimestamp: stamp}}},
+	}
+}

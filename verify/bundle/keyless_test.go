@@ -121,6 +121,7 @@ func TestKeylessDenied(t *testing.T) {
 		"signature changed, no log":      {bundle: changeSignature(w.attest(keyless{noLog: true, stampBy: w}, signed())), want: "", trust: func(tr *bundle.Trust) { tr.TLog, tr.Timestamps = bundle.None, 1 }},
 		"time changed":                   {bundle: changeTime(w.attest(keyless{}, signed())), want: "not enough verified log entries"},
 		"signed in the future":           {bundle: w.attest(keyless{at: time.Now().Add(20 * time.Minute)}, signed()), want: "ahead of this machine's clock"},
+		"expired, one time too late":     {bundle: w.attest(keyless{at: old, stampBy: w}, signed()), want: "leaf certificate verification failed"},
 		"a key where certificates count": {bundle: byKey(t, newECDSA(t, elliptic.P256()), signed()), want: "log entries"},
 		"chain in v0.3":                  {bundle: w.attest(keyless{chain: true}, signed()), want: "cannot be X.509 certificate chain"},
 		"v0.2 without a proof":           {bundle: w.attest(keyless{version: mediaV02, noProof: true}, signed()), want: "inclusion proof missing"},
