@@ -5,12 +5,15 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/pullgate/pullgate/e2e/harness"
 )
@@ -109,8 +112,16 @@ func (w *vectorWorld) run(t *testing.T, c vectorCase, ref harness.Ref) {
 		if report.Decision != "allowed" || pull.ExitCode != 0 {
 			t.Fatalf("expected the image to be allowed, found %s: %s %s\npull: exit status %d: %s", report.Decision, report.Error, report.found(), pull.ExitCode, pull.Output)
 		}
-		w.gate.Expect(t, mark, harness.Allowed, ref)
+		rec := w.gate.Expect(t, mark, harness.Allowed, ref)
 		for _, q := range report.Verdict.Requirements {
+			for _, d := range q.Evidence {
+				if !slices.Contains(rec.Evidence, d) {
+					t.Errorf("expected the evidence %s that check names in the audit record, found %v", d, rec.Evidence)
+				}
+			}
+			if named := q.Type != "bundleSigned" || strings.HasPrefix(c.vector, "cosign3"); named && len(q.Evidence) == 0 {
+				t.Errorf("%s: expected the digest of the evidence", q.Type)
+			}
 			if !q.Allowed || len(q.Signers) == 0 {
 				t.Errorf("%s: expected a signer, found %+v", q.Type, q)
 			}
@@ -211,6 +222,73 @@ func TestVectorsInLayouts(t *testing.T) {
 	}
 	w.gate = harness.StartGate(t, harness.GateConfig{Upstreams: []harness.Upstream{{Registry: inLayouts, Endpoint: "oci:" + layouts}}, Policy: policy})
 	w.runAll(t, cases)
+}
+
+// Clients that verify by themselves get the evidence about an image that is allowed,
+// by the tags, digests and lists under which it lies in the registry, and none about
+// one that is denied.
+func TestVectorsEvidencePasses(t *testing.T) {
+	var cases []vectorCase
+	for _, v := range vectorRecipes() {
+		if v.name != "unsigned" {
+			cases = append(cases, vectorCase{name: "allowed", vector: v.name, require: all(harness.AcceptAnything())},
+				vectorCase{name: "denied", vector: v.name, require: all(harness.Reject())})
+		}
+	}
+	w := newVectorWorld(t, cases, "")
+	for i, c := range cases {
+		t.Run(c.vector+"/"+c.name, func(t *testing.T) {
+			v, at := harness.LoadVector(t, filepath.Join(vectorImages, c.vector)), w.gate.URL+"/v2/"+w.refs[i].Registry+"/"+w.refs[i].Repository
+			want := map[string]int{"allowed": http.StatusOK, "denied": http.StatusForbidden}[c.name]
+			for tag := range v.Tags {
+				if status, _ := fetch(t, at+"/manifests/"+tag); status != want {
+					t.Errorf("tag %s: expected status %d, found %d", tag, want, status)
+				}
+			}
+			for d := range v.Manifests {
+				if status, _ := fetch(t, at+"/manifests/"+d.String()); status != want {
+					t.Errorf("manifest %s: expected status %d, found %d", d, want, status)
+				}
+			}
+			if c.name == "denied" {
+				return
+			}
+			for d := range v.Blobs {
+				if status, _ := fetch(t, at+"/blobs/"+d.String()); status != http.StatusOK {
+					t.Errorf("blob %s: status %d", d, status)
+				}
+			}
+			if !madeWithAPI(c.vector) {
+				return
+			}
+			status, list := fetch(t, at+"/referrers/"+v.Tags["v1"].String())
+			for d, m := range v.Manifests {
+				if strings.Contains(string(m.Manifest), `"subject"`) && !strings.Contains(list, d.String()) {
+					t.Errorf("expected %s in the list of referrers, found status %d: %s", d, status, list)
+				}
+			}
+		})
+	}
+}
+
+// fetch makes one GET, for any kind of manifest.
+func fetch(t *testing.T, url string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header["Accept"] = []string{v1.MediaTypeImageManifest, v1.MediaTypeImageIndex, "*/*"}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
 }
 
 // Evidence that could not be asked for is not evidence that there is none: the image
