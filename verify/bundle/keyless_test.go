@@ -2,8 +2,6 @@ package bundle_test
 
 import (
 	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"errors"
 	"slices"
 	"testing"
@@ -181,25 +179,4 @@ func changeSignature(b *protobundle.Bundle) *protobundle.Bundle {
 func changeTime(b *protobundle.Bundle) *protobundle.Bundle {
 	b.VerificationMaterial.TlogEntries[0].IntegratedTime++
 	return b
-}
-
-// A certificate chain with a weak RSA key is refused whatever vouches for it.
-func TestKeylessWeakRSA(t *testing.T) {
-	small, err := rsa.GenerateKey(rand.Reader, 1024)
-	must(t, err)
-	w := newWorld(t)
-	v, err := bundle.Verify(marshal(t, w.attest(keyless{key: small}, signed())), subject, w.trust())
-	denied(t, v, err, "leaf certificate verification failed")
-
-	rc, ic := authority(t, small)
-	weak := newWorldOf(t, rc, ic, small)
-	v, err = bundle.Verify(marshal(t, weak.attest(keyless{}, signed())), subject, weak.trust())
-	denied(t, v, err, "leaf certificate verification failed")
-
-	large, err := rsa.GenerateKey(rand.Reader, 2048)
-	must(t, err)
-	rc, ic = authority(t, large)
-	good := newWorldOf(t, rc, ic, large)
-	_, err = bundle.Verify(marshal(t, good.attest(keyless{key: large}, signed())), subject, good.trust())
-	must(t, err)
 }
