@@ -139,6 +139,9 @@ func (r report) print(w io.Writer) error {
 		line("scope", v.Scope)
 		line("revision", v.Revision)
 		line("via", r.Via)
+		if !v.Expires.IsZero() {
+			line("until", v.Expires.UTC().Format(time.RFC3339))
+		}
 		for _, q := range v.Requirements {
 			printRequirement(&b, q)
 		}
@@ -158,6 +161,8 @@ func (r report) print(w io.Writer) error {
 	return err
 }
 
+// printRequirement says what one requirement asks for, what it rests on when it is
+// met, and otherwise why each piece of evidence does not count and what would.
 func printRequirement(b *strings.Builder, q verify.Result) {
 	mark := "not met"
 	if q.Allowed {
@@ -167,11 +172,18 @@ func printRequirement(b *strings.Builder, q verify.Result) {
 	for _, s := range q.Signers {
 		fmt.Fprintf(b, "            signed by %s\n", s)
 	}
+	for _, e := range q.Evidence {
+		fmt.Fprintf(b, "            by evidence %s\n", e)
+	}
 	for _, f := range q.Found {
 		fmt.Fprintf(b, "            found: %s\n", f)
 	}
-	if !q.Allowed && q.WouldPass != "" {
+	switch {
+	case q.Allowed:
+	case q.WouldPass != "":
 		fmt.Fprintf(b, "            would pass: %s\n", q.WouldPass)
+	default:
+		fmt.Fprintf(b, "            would pass: nothing\n")
 	}
 }
 

@@ -4,6 +4,7 @@
 //	pullgate serve --config pullgate.yaml      run the gate
 //	pullgate check IMAGE --config …            say how a pull of IMAGE would be answered, and why
 //	pullgate config check --config …           report every fault of the configuration
+//	pullgate policy lint|show|explain|suggest  look at the policy, and propose one
 //	pullgate client CLIENT --gate URL          print or write what points a client at the gate
 package main
 
@@ -52,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(serveCommand(), checkCommand(), configCommand(), versionCommand(), clientCommand())
-	root.AddCommand(doctorCommand())
+	root.AddCommand(doctorCommand(), policyCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

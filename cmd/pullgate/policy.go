@@ -1,0 +1,256 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pullgate/pullgate/verify"
+)
+
+func policyCommand() *cobra.Command {
+	c := &cobra.Command{Use: "policy", Short: "Look at the policy, and propose one"}
+	c.AddCommand(policyLintCommand(), policyShowCommand(), policyExplainCommand(), policySuggestCommand())
+	return c
+}
+
+func policyLintCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "lint [FILE]",
+		Short: "Report faults and warnings of a policy.json, and whether it stays one for podman",
+		Long: `Report faults and warnings of a policy.json, and whether it stays one for podman.
+
+Without FILE it is the policy that the configuration names. FILE is looked at by itself:
+trust roots that it names count as configured, and registries.d is read where
+--registries-d says so. Exit status: 0 the policy can be used, 1 it has faults. Warnings
+do not fail.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			l, err := lintPolicy(c, args)
+			if err != nil {
+				return err
+			}
+			if err := l.print(c.OutOrStdout()); err != nil {
+				return err
+			}
+			if l.fault != nil {
+				return &exitError{1, ""}
+			}
+			return nil
+		},
+	}
+	addConfigFlags(c.Flags())
+	return c
+}
+
+// lint is what is said about one policy.json.
+type lint struct {
+	file   string
+	policy *verify.Policy // nil with a fault
+	fault  error
+	named  []string // trust roots of a policy that is looked at by itself
+	paths  []string // relative key files
+}
+
+// lintPolicy loads FILE or the configured policy. An error is one of the
+// configuration, not of the policy.
+func lintPolicy(c *cobra.Command, args []string) (*lint, error) {
+	if len(args) == 0 {
+		cfg, policy, err := loadConfig(c.Flags())
+		if err != nil {
+			return nil, err
+		}
+		l := &lint{file: cfg.Policy, policy: policy}
+		_, l.paths = scanPolicy(cfg.Policy)
+		return l, nil
+	}
+	l := &lint{file: args[0]}
+	dir, err := c.Flags().GetString(flagName("registries_d"))
+	if err != nil {
+		return nil, err
+	}
+	l.named, l.paths = scanPolicy(l.file)
+	l.policy, l.fault = verify.LoadPolicy(verify.Options{PolicyFile: l.file, RegistriesDir: dir, TrustRoots: l.named})
+	return l, nil
+}
+
+// maxScanned bounds the policy.json that is scanned, in bytes.
+const maxScanned = 16 << 20
+
+// scanPolicy finds the trust roots and the relative paths that a policy.json names. A
+// file that cannot be read names none: loading it says why.
+func scanPolicy(file string) (roots, relative []string) {
+	b, err := readBounded(file)
+	var doc any
+	if err != nil || json.Unmarshal(b, &doc) != nil {
+		return nil, nil
+	}
+	found, paths := map[string]bool{}, map[string]bool{}
+	walkPolicy(doc, "", func(key, value string) {
+		switch {
+		case key == "trustRoot":
+			found[value] = true
+		case (strings.HasSuffix(key, "Path") || strings.HasSuffix(key, "Paths")) && !filepath.IsAbs(value):
+			paths[value] = true
+		}
+	})
+	return slices.Sorted(maps.Keys(found)), slices.Sorted(maps.Keys(paths))
+}
+
+func readBounded(file string) ([]byte, error) {
+	if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, errors.New("expected a regular file"))
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxScanned+1))
+	if err == nil && len(b) > maxScanned {
+		err = fmt.Errorf("%s: expected at most %d bytes", file, maxScanned)
+	}
+	return b, err
+}
+
+// walkPolicy calls visit for every text in v with the key that it stands under.
+// encoding/json has bounded how deep v nests.
+func walkPolicy(v any, key string, visit func(key, value string)) {
+	switch v := v.(type) {
+	case string:
+		visit(key, v)
+	case []any:
+		for _, x := range v {
+			walkPolicy(x, key, visit)
+		}
+	case map[string]any:
+		for k, x := range v {
+			walkPolicy(x, k, visit)
+		}
+	}
+}
+
+func (l *lint) print(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "policy      %s\n", l.file)
+	if l.fault != nil {
+		for line := range strings.Lines(l.fault.Error()) {
+			fmt.Fprintf(&b, "fault       %s\n", strings.TrimRight(line, "\n"))
+		}
+		fmt.Fprintf(&b, "result      cannot be used\n")
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
+	for _, x := range l.policy.Warnings() {
+		fmt.Fprintf(&b, "warning     %s\n", x.Error())
+	}
+	if len(l.named) > 0 {
+		fmt.Fprintf(&b, "note        taken to be in trust_roots of the configuration: %s\n", strings.Join(l.named, ", "))
+	}
+	l.printPodman(&b)
+	fmt.Fprintf(&b, "revision    %s\nresult      ok\n", l.policy.Revision())
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// printPodman says whether other programs can read the file.
+func (l *lint) printPodman(b *strings.Builder) {
+	extensions := l.policy.Extensions()
+	for _, x := range extensions {
+		fmt.Fprintf(b, "extension   %s: %s\n", x.At, x.Type)
+	}
+	if len(extensions) > 0 {
+		fmt.Fprintf(b, "podman      no: podman, skopeo and CRI-O refuse the whole file for its extension requirements (%d)\n", len(extensions))
+		return
+	}
+	fmt.Fprintf(b, "podman      yes: it has no extension requirement, so podman, skopeo and CRI-O read it too\n")
+	if len(l.paths) > 0 {
+		fmt.Fprintf(b, "note        podman counts relative paths from where it is started: write %s with the whole path\n", strings.Join(l.paths, ", "))
+	}
+}
+
+func policyShowCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "show",
+		Short: "Print the scopes as the gate reads them, without key material",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, policy, err := loadConfig(c.Flags())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(c.OutOrStdout(), struct {
+					Revision string             `json:"revision"`
+					Scopes   []verify.ScopeInfo `json:"scopes"`
+				}{policy.Revision(), policy.Show()})
+			}
+			return showPolicy(c.OutOrStdout(), policy)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	addConfigFlags(c.Flags())
+	return c
+}
+
+func showPolicy(w io.Writer, policy *verify.Policy) error {
+	var b strings.Builder
+	for _, s := range policy.Show() {
+		name := s.Scope
+		if s.Transport != "" {
+			name = s.Transport + " " + name
+		}
+		fmt.Fprintf(&b, "scope       %s\n", name)
+		for _, r := range s.Requirements {
+			printInfo(&b, "  ", r)
+		}
+	}
+	fmt.Fprintf(&b, "revision    %s\n", policy.Revision())
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// printInfo says what one requirement is, each line after indent.
+func printInfo(b *strings.Builder, indent string, r verify.RequirementInfo) {
+	extension := ""
+	if r.Extension {
+		extension = " [extension]"
+	}
+	fmt.Fprintf(b, "%srequires  %s%s\n", indent, r.Required, extension)
+	line := func(label, text string) {
+		if text != "" {
+			fmt.Fprintf(b, "%s          %s: %s\n", indent, label, text)
+		}
+	}
+	for _, k := range r.Keys {
+		line("key", k)
+	}
+	for _, id := range r.Identities {
+		line("identity", id)
+	}
+	line("trust root", r.TrustRoot)
+	line("would pass", r.WouldPass)
+	line("denies", r.Denies)
+	for i, alt := range r.Alternatives {
+		line("alternative", fmt.Sprint(i+1))
+		for _, inner := range alt.Of {
+			printInfo(b, indent+"          ", inner)
+		}
+	}
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// wanted is one requirement as policy.json has it.
+type wanted struct {
+	Type              string           `json:"type,omitempty"` // empty in signedBy of attested
+	PredicateType     string           `json:"predicateType,omitempty"`
+	KeyType           string           `json:"keyType,omitempty"`
+	KeyPath           string           `json:"keyPath,omitempty"`
+	KeyPaths          []string         `json:"keyPaths,omitempty"`
+	TrustRoot         string           `json:"trustRoot,omitempty"`
+	Identities        []wantedIdentity `json:"identities,omitempty"`
+	Thresholds        *thresholds      `json:"thresholds,omitempty"`
+	TrustStores       *trustStores     `json:"trustStores,omitempty"`
+	TrustedIdentities []string         `json:"trustedIdentities,omitempty"`
+	Revocation        string           `json:"revocation,omitempty"`
+	CRLPaths          []string         `json:"crlPaths,omitempty"`
+	SignedBy          *wanted          `json:"signedBy,omitempty"`
+	SignedIdentity    *identityMatch   `json:"signedIdentity,omitempty"`
+	Of                [][]wanted       `json:"of,omitempty"`
+}
+
+type wantedIdentity struct {
+	Issuer  string `json:"issuer"`
+	Subject string `json:"subject"`
+}
+
+type thresholds struct {
+	TLog       int `json:"tlog"`
+	SCT        int `json:"sct"`
+	Timestamps int `json:"timestamps"`
+}
+
+type trustStores struct {
+	CA []string `json:"ca"`
+}
+
+// placeholders are the files that only a person can put in place.
+type placeholders struct {
+	names []string
+	what  map[string]string
+}
+
+// replace starts the names of what nobody but a person can fill in.
+const replace = "REPLACE-"
+
+// file returns a placeholder for what is described, the same for the same.
+func (f *placeholders) file(prefix, suffix, what string) string {
+	for _, name := range f.names {
+		if f.what[name] == what {
+			return name
+		}
+	}
+	name := fmt.Sprintf("%s%s-%d%s", replace, prefix, len(f.names)+1, suffix)
+	if f.what == nil {
+		f.what = map[string]string{}
+	}
+	f.names, f.what[name] = append(f.names, name), what
+	return name
+}
+
+// either is met by each of the offers: requirements of one kind are joined, others
+// become alternatives.
+func (f *placeholders) either(chosen []offer, sets []offered) []wanted {
+	var classes [][]offer
+next:
+	for _, o := range chosen {
+		for i, c := range classes {
+			if c[0].class() == o.class() {
+				classes[i] = append(c, o)
+				continue next
+			}
+		}
+		classes = append(classes, []offer{o})
+	}
+	if len(classes) == 1 {
+		return []wanted{f.requirement(classes[0], sets)}
+	}
+	out := wanted{Type: "anyOf"}
+	for _, c := range classes {
+		out.Of = append(out.Of, []wanted{f.requirement(c, sets)})
+	}
+	return []wanted{out}
+}
+
+// class is equal for offers that one requirement can name together.
+func (o offer) class() offer {
+	if o.subject != "" {
+		o.issuer, o.subject = "certificate", "certificate"
+	}
+	o.signer = ""
+	return o
+}
+
+// requirement accepts each of the offers, which are of one class.
+func (f *placeholders) requirement(chosen []offer, sets []offered) wanted {
+	o := chosen[0]
+	var w wanted
+	switch o.requirement {
+	case typeNotation:
+		w = wanted{TrustStores: &trustStores{[]string{f.file("ca", ".crt", "the certificate of the authority that issued the notation signers' certificates")}},
+			Revocation: "enforce", CRLPaths: []string{f.file("revoked", ".crl", `its current revocation list; without one write "revocation": "skip" and leave crlPaths out`)}}
+		for _, x := range chosen {
+			w.TrustedIdentities = append(w.TrustedIdentities, x.signer)
+		}
+	case typeSignedBy:
+		w = wanted{KeyType: "GPGKeys"}
+		w.keys(chosen, func(x offer) string { return f.file("key", ".gpg", "the public key "+x.signer) })
+	default:
+		if o.subject != "" {
+			w = f.certificates(chosen, sets)
+		} else {
+			w.keys(chosen, func(x offer) string { return f.file("cosign", ".pub", sigstoreKeyOf(x)) })
+		}
+	}
+	if o.match.Type != "" {
+		w.SignedIdentity = &o.match
+	}
+	if o.requirement == typeAttested {
+		by := w
+		w = wanted{PredicateType: o.predicate, SignedBy: &by}
+	}
+	w.Type = o.requirement
+	return w
+}
+
+func sigstoreKeyOf(x offer) string {
+	if x.signer == "" {
+		return "the signer's public key; nothing in the evidence says which"
+	}
+	return "the signer's public key, whose hint is " + x.signer
+}
+
+func (w *wanted) keys(chosen []offer, file func(offer) string) {
+	for _, x := range chosen {
+		w.KeyPaths = append(w.KeyPaths, file(x))
+	}
+	if len(w.KeyPaths) == 1 {
+		w.KeyPath, w.KeyPaths = w.KeyPaths[0], nil
+	}
+}
+
+// certificates names identities exactly, and asks for all proof that all evidence of
+// theirs brings along.
+func (f *placeholders) certificates(chosen []offer, sets []offered) wanted {
+	w := wanted{TrustRoot: f.file("root", "", "the name of one of trust_roots in the configuration, under which the certificates were issued")}
+	tlog, sct, timestamps := 1, 1, 1
+	for _, x := range chosen {
+		w.Identities = append(w.Identities, wantedIdentity{x.issuer, x.subject})
+		for _, set := range sets {
+			for _, e := range set[x] {
+				tlog, sct, timestamps = tlog&one(e.Logged), sct&one(e.SCT), timestamps&one(e.Timestamped)
+			}
+		}
+	}
+	if t := (thresholds{tlog, sct, timestamps}); t != (thresholds{1, 1, 0}) { // what counts when nothing is said
+		w.Thresholds = &t
+	}
+	return w
+}
+
+func one(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// print writes the proposal for a person to approve.
+func (p proposal) print(w io.Writer) error {
+	if len(p.scopes) == 0 {
+		_, err := io.WriteString(w, "\nnothing can be proposed\n")
+		return err
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "\nThis is a proposal. Nothing was verified: whoever may push can have written what was found.\n\n")
+	if err := writeJSON(&b, map[string]any{"transports": p.transports}); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	for _, name := range p.files.names {
+		fmt.Fprintf(&b, "%s: %s\n", name, p.files.what[name])
+	}
+	for _, s := range p.scopes {
+		s.print(&b)
+	}
+	fmt.Fprintf(&b, "Compare the signers with what the publisher says, then ask: pullgate policy lint, and pullgate check for each image.\n")
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+func (s scopeProposal) print(b *bytes.Buffer) {
+	switch {
+	case len(s.accepted) == 0:
+		fmt.Fprintf(b, "%s: its images carry nothing that a requirement could accept, so all are refused\n", s.scope)
+	case s.either:
+		fmt.Fprintf(b, "%s: no one signer stands for all its images, so any of several will do; see which one is for which image\n", s.scope)
+	}
+	if len(s.accepted) > 0 && len(s.left) > 0 {
+		fmt.Fprintf(b, "%s: would be denied, as nothing they carry could be accepted: %s\n", s.scope, strings.Join(s.left, ", "))
+	}
+	for _, a := range s.attestations {
+		fmt.Fprintf(b, "%s: all its images carry an attestation too, which attested can require: %s\n", s.scope, a)
+	}
+}
