@@ -11,6 +11,8 @@
 //
 //	go test -tags e2e,containers_image_openpgp -run TestModes ./e2e/ -update
 //
+// TestVectors judges evidence by real signers, which deploy/test-vectors.sh makes.
+//
 // A program that is missing skips its tests, and fails them when CI=true.
 // PULLGATE_BIN and PULLGATE_DEMO_BIN name binaries to test instead of fresh
 // builds.
