@@ -23,7 +23,6 @@ import (
 // Bounds of one refresh.
 const (
 	maxRefresh   = 2 * time.Minute
-	maxRequests  = 100
 	maxRotations = 64 // root.json files newer than the one that is known
 	maxRootJSON  = 512_000
 	maxDelegated = 8
@@ -179,17 +178,13 @@ func (r *repository) keep(b []byte, at time.Time) error {
 // fetcher is what go-tuf downloads with, for one refresh. The interface has no
 // context, so it holds that of the refresh.
 type fetcher struct {
-	ctx      context.Context
-	web      Web
-	requests int
+	ctx context.Context
+	web Web
 }
 
 // DownloadFile fetches at most limit bytes. go-tuf takes a 404, and nothing else,
 // for the end of the list of root.json files.
 func (f *fetcher) DownloadFile(url string, limit int64, _ time.Duration) ([]byte, error) {
-	if f.requests++; f.requests > maxRequests {
-		return nil, fmt.Errorf("expected at most %d requests for a refresh", maxRequests)
-	}
 	body, err := f.web.Get(f.ctx, url)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &metadata.ErrDownloadHTTP{StatusCode: http.StatusNotFound, URL: url}

@@ -110,21 +110,22 @@ func TestTUFAttacks(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
+		reason string // empty when it is the library's
 		attack func(w *world)
 	}{
-		{"signed by a stranger", func(w *world) { w.mirror.keys["timestamp"] = stranger; w.mirror.publish(trustedRoot(w.t, "evil")) }},
-		{"targets by a stranger", func(w *world) { w.mirror.keys["targets"] = stranger; w.mirror.publish(trustedRoot(w.t, "evil")) }},
-		{"root by a stranger", func(w *world) {
+		{"signed by a stranger", "", func(w *world) { w.mirror.keys["timestamp"] = stranger; w.mirror.publish(trustedRoot(w.t, "evil")) }},
+		{"targets by a stranger", "", func(w *world) { w.mirror.keys["targets"] = stranger; w.mirror.publish(trustedRoot(w.t, "evil")) }},
+		{"root by a stranger", "", func(w *world) {
 			w.mirror.key("timestamp")
 			w.mirror.publishRoot(2, stranger)
 			w.mirror.publish(trustedRoot(w.t, "evil"))
 		}},
-		{"expired", func(w *world) {
+		{"expired", "", func(w *world) {
 			w.mirror.expires = time.Now().Add(-time.Minute)
 			w.mirror.publish(trustedRoot(w.t, "evil"))
 		}},
-		{"older than seen", func(w *world) { w.mirror.version = 0; w.mirror.publish(trustedRoot(w.t, "evil")) }},
-		{"target of other bytes", func(w *world) {
+		{"older than seen", "", func(w *world) { w.mirror.version = 0; w.mirror.publish(trustedRoot(w.t, "evil")) }},
+		{"target of other bytes", "", func(w *world) {
 			w.mirror.publish(trustedRoot(w.t, "b"))
 			for name := range w.mirror.files {
 				if strings.Contains(name, "/targets/") {
@@ -132,15 +133,15 @@ func TestTUFAttacks(t *testing.T) {
 				}
 			}
 		}},
-		{"target that is none", func(w *world) { w.mirror.publish([]byte(`{"mediaType":"x"}`)) }},
-		{"target without authorities", func(w *world) {
+		{"target that is none", "", func(w *world) { w.mirror.publish([]byte(`{"mediaType":"x"}`)) }},
+		{"target without authorities", "certificateAuthorities", func(w *world) {
 			w.mirror.publish([]byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`))
 		}},
-		{"large target", func(w *world) { w.mirror.publish(bytes.Repeat([]byte(" "), 2<<20)) }},
-		{"endless timestamp", func(w *world) { w.mirror.put("timestamp.json", bytes.Repeat([]byte(" "), 1<<20)) }},
-		{"no timestamp", func(w *world) { delete(w.mirror.files, mirrorURL+"/timestamp.json") }},
-		{"root server error", func(w *world) { w.mirror.down = errDown }},
-		{"endless roots", func(w *world) {
+		{"large target", "expected at most 1048576", func(w *world) { w.mirror.publish(bytes.Repeat([]byte(" "), 2<<20)) }},
+		{"endless timestamp", "larger than 16384", func(w *world) { w.mirror.put("timestamp.json", bytes.Repeat([]byte(" "), 1<<20)) }},
+		{"no timestamp", "", func(w *world) { delete(w.mirror.files, mirrorURL+"/timestamp.json") }},
+		{"root server error", "is down", func(w *world) { w.mirror.down = errDown }},
+		{"endless roots", "", func(w *world) {
 			for v := int64(2); v < 200; v++ {
 				w.mirror.publishRoot(v, w.mirror.keys["root"])
 			}
@@ -162,8 +163,8 @@ func TestTUFAttacks(t *testing.T) {
 			w.mirror.asked = nil
 			tt.attack(w)
 			changed, err := s.Refresh(t.Context())
-			if changed || err == nil {
-				t.Errorf("expected an error and no change, found %v, %v", changed, err)
+			if changed || err == nil || !strings.Contains(err.Error(), tt.reason) {
+				t.Errorf("expected an error with %q and no change, found %v, %v", tt.reason, changed, err)
 			}
 			r := get(t, s, "acme")
 			if r.Generation != good.Generation || !r.Expires.Equal(good.Expires) || r.Problem == "" {
