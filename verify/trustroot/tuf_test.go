@@ -137,7 +137,7 @@ func TestTUFAttacks(t *testing.T) {
 		{"target without authorities", "certificateAuthorities", func(w *world) {
 			w.mirror.publish([]byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`))
 		}},
-		{"large target", "expected at most 1048576", func(w *world) { w.mirror.publish(bytes.Repeat([]byte(" "), 2<<20)) }},
+		{"large target", "has 2097152 bytes", func(w *world) { w.mirror.publish(bytes.Repeat([]byte(" "), 2<<20)) }},
 		{"endless timestamp", "larger than 16384", func(w *world) { w.mirror.put("timestamp.json", bytes.Repeat([]byte(" "), 1<<20)) }},
 		{"no timestamp", "", func(w *world) { delete(w.mirror.files, mirrorURL+"/timestamp.json") }},
 		{"root server error", "is down", func(w *world) { w.mirror.down = errDown }},
