@@ -10,6 +10,7 @@ import (
 
 	"github.com/distribution/reference"
 
+	"github.com/pullgate/pullgate/verify/attest"
 	"github.com/pullgate/pullgate/verify/bundle"
 	"github.com/pullgate/pullgate/verify/discover"
 )
@@ -221,7 +222,7 @@ func (x *bundleSigned) judge(_ context.Context, in *judging) (outcome, error) {
 // error when this machine failed.
 func (o *outcome) take(v bundle.Verified, err error, evidence string) (bool, error) {
 	switch {
-	case errors.Is(err, bundle.ErrLocal):
+	case errors.Is(err, bundle.ErrLocal), errors.Is(err, attest.ErrLocal):
 		return false, err
 	case err != nil:
 		o.Found = append(o.Found, clean(err.Error()))
