@@ -92,8 +92,6 @@ func (in *judging) fetch(ctx context.Context, what string, ref reference.Named, 
 		return fetched{}, notBasedf("%s does not exist: there is no %s", what, ref)
 	case err != nil:
 		return fetched{}, &unread{what, &Inconclusive{Place: ref.String(), Err: err}}
-	case len(b) > maxBaseManifest:
-		return fetched{}, notBasedf("%s has a manifest larger than %d bytes", what, maxBaseManifest)
 	}
 	f := fetched{bytes: b, digest: d}
 	if f.canonical, err = ManifestDigest(b, digest.Canonical); err == nil && d == "" {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/distribution/reference"
@@ -40,7 +41,7 @@ func TestBaseIndex(t *testing.T) {
 				"arm64": o.bake(baseRepo, recipe{layers: []string{"os-arm64"}, platform: "linux/arm64"}),
 			}
 			note := o.bake(baseRepo, recipe{layers: []string{"statement"}, platform: "unknown/unknown"})
-			manifests["index"] = o.index([]string{"unknown/unknown", amd64, "linux/arm64"}, note, manifests["amd64"], manifests["arm64"])
+			manifests["index"] = o.index([]string{"unknown/unknown", "linux/ppc64le", amd64, "linux/arm64"}, note, note, manifests["amd64"], manifests["arm64"])
 			for _, m := range manifests {
 				o.push(baseTag, m)
 			}
@@ -204,6 +205,21 @@ func TestBaseOutages(t *testing.T) {
 			t.Errorf("%s: expected an inconclusive error, found %v, %+v", name, err, v)
 		}
 	}
+}
+
+// TestBaseTakesTooLong: a registry that never answers decides nothing.
+func TestBaseTakesTooLong(t *testing.T) {
+	o := newOnBase(t, exactly(baseTag))
+	e := o.engine(policyFor(t, o.scopes))
+	s := subjectOf(t, appTag, o.bake(appRepo, recipe{layers: []string{"os1", "os2", "app"}}))
+	o.reg.delay = 24 * time.Hour
+	synctest.Test(t, func(t *testing.T) {
+		from := time.Now()
+		v, err := e.Verify(context.Background(), s)
+		if !errors.Is(err, context.DeadlineExceeded) || v.Decision != Denied || time.Since(from) > 2*baseTimeout {
+			t.Errorf("expected the end of time after %s, found %v after %s, %+v", baseTimeout, err, time.Since(from), v)
+		}
+	})
 }
 
 // TestBaseSignaturesDown: nor are signatures of the base that cannot be read.

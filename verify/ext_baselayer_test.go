@@ -57,6 +57,37 @@ func TestBaseLayers(t *testing.T) {
 	}
 }
 
+// TestLayeredRefuses what could be taken for something else.
+func TestLayeredRefuses(t *testing.T) {
+	const d = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+	const config = `"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"` + d + `","size":2}`
+	for m, want := range map[string]string{
+		`{"schemaVersion":2,` + config + `,"layers":[]}`: "",
+		`{"schemaVersion":2,"manifests":[]}`:             "",
+		`{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json",` + config + `,"layers":[]}`:          "",
+		`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json",` + config + `,"layers":[]}`:                       "the members of another type",
+		`{"schemaVersion":2,"mediaType":"",` + config + `,"layers":[]}`:                                                              "the members of another type",
+		`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"` + d + `","size":2},"layers":[]}`:   "it is no image",
+		`{"schemaVersion":2,` + config + `,"layers":[{"digest":"sha256:1","size":2}]}`:                                               "digest sha256:1",
+		`{"schemaVersion":2,` + config + `,"layers":[{"digest":"` + d + `","size":-1}]}`:                                             "size -1",
+		`{"schemaVersion":2,` + config + `,"layers":[{"digest":"` + d + `","Digest":"` + d + `","size":1}]}`:                         "expected digest, found Digest",
+		`{"schemaVersion":2,"manifests":[{"digest":"x","size":1}]}`:                                                                  "digest x",
+		`{"schemaVersion":2,"manifests":[` + strings.TrimSuffix(strings.Repeat(`{"digest":"`+d+`"},`, maxBaseEntries+1), ",") + `]}`: "expected at most 1000",
+		`{"schemaVersion":2,` + config + `}`:                "neither that of an image nor an index",
+		`{"schemaVersion":3,` + config + `,"layers":[]}`:    "neither that of an image nor an index",
+		`{"schemaVersion":1,` + config + `,"layers":[]}`:    "schema 1",
+		`{"schemaVersion":2,` + config + `,"layers":[]} {}`: "found more",
+		`{"schemaVersion":2,` + config + `,"layers":[],"x":` + strings.Repeat("[", maxNesting+1) + strings.Repeat("]", maxNesting+1) + `}`: "levels of nesting",
+		`{"schemaVersion":2,` + config + `,"layers":{}}`: "cannot be read",
+		``: "its manifest",
+	} {
+		_, err := readLayered([]byte(m))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%.200s: expected %q, found %v", m, want, err)
+		}
+	}
+}
+
 // TestBaseAcceptance: an image with the base's layers is worth what the base is worth.
 func TestBaseAcceptance(t *testing.T) {
 	accept := []any{map[string]any{"type": "insecureAcceptAnything"}}
