@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/pullgate/pullgate/verify/discover"
 )
 
@@ -85,12 +87,21 @@ func (e *Engine) trySignatures(ctx context.Context, p *Policy, j *judged, r *req
 			continue // the other kind of signature: never of use to this requirement
 		}
 		if problem == "" {
-			o.Allowed, o.Signers = true, signers
+			o.Allowed, o.Signers, o.Evidence = true, signers, []string{evidenceOf(s)}
 			return nil
 		}
 		o.Found = append(o.Found, problem)
 	}
 	return nil
+}
+
+// evidenceOf is the digest of a signature as it is stored: of the OpenPGP message, or
+// of the payload, which is a blob of the registry.
+func evidenceOf(s discover.Signature) string {
+	if s.Simple != nil {
+		return digest.FromBytes(s.Simple).String()
+	}
+	return digest.FromBytes(s.Sigstore.Payload).String()
 }
 
 // noneFound says that there is no signature of the kind that r looks at.

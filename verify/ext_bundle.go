@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/verify/attest"
 	"github.com/pullgate/pullgate/verify/bundle"
@@ -207,7 +208,7 @@ func (x *bundleSigned) judge(_ context.Context, in *judging) (outcome, error) {
 			continue
 		}
 		v, err := bundle.VerifySigstore(s.Sigstore, in.image.canonical, t)
-		if done, err := o.take(v, err, ""); done || err != nil {
+		if done, err := o.take(v, err, digest.FromBytes(s.Sigstore.Payload).String()); done || err != nil {
 			o.expires = earliest(o.expires, expires)
 			return o, err
 		}
