@@ -110,7 +110,7 @@ func (e *Engine) verify(ctx context.Context, p *Policy, s Subject, above ...stri
 			return v, err
 		}
 		v.Looked = found.Looked
-		v.Signatures = e.describe(found.Signatures)
+		v.Signatures = append(e.describe(found.Signatures), describeDocuments(found.Documents)...)
 	}
 	return e.evaluateAll(ctx, p, j, v, reqs, found)
 }

@@ -161,6 +161,15 @@ func describeDocument(d discover.Document) (s Signature, predicateType string) {
 	return s, predicateType
 }
 
+// describeDocuments lists how documents describe themselves.
+func describeDocuments(docs []discover.Document) []Signature {
+	out := make([]Signature, len(docs))
+	for i, d := range docs {
+		out[i], _ = describeDocument(d)
+	}
+	return out
+}
+
 func inspectDocument(d discover.Document) Evidence {
 	out := Evidence{Origin: d.Origin}
 	out.Signature, out.PredicateType = describeDocument(d)

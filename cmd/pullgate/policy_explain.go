@@ -9,6 +9,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
 
+	"github.com/pullgate/pullgate/config"
 	"github.com/pullgate/pullgate/verify"
 )
 
@@ -39,6 +40,14 @@ of this gate.`,
 	return c
 }
 
+// unrootedGate is a gate that verifies nothing, so it needs no trust root: one that
+// would have to be fetched is not.
+func unrootedGate(cfg *config.Config, policy *verify.Policy) (*gate, error) {
+	without := *cfg
+	without.TrustRoots = nil
+	return newGate(&without, policy, slog.New(slog.DiscardHandler), noRecords{}, everybody)
+}
+
 // explained is an explanation with what the configuration makes of it.
 type explained struct {
 	verify.Explanation
@@ -51,7 +60,7 @@ func explain(c *cobra.Command, image string) (explained, error) {
 	if err != nil {
 		return explained{}, err
 	}
-	g, err := newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{}, everybody)
+	g, err := unrootedGate(cfg, policy)
 	if err != nil {
 		return explained{}, err
 	}
@@ -60,7 +69,7 @@ func explain(c *cobra.Command, image string) (explained, error) {
 	if err != nil {
 		return explained{}, err
 	}
-	x := explained{Explanation: policy.Explain(g.upstream.Transport(reference.Domain(ref)), ref), Revision: g.engine.Revision()}
+	x := explained{Explanation: policy.Explain(g.upstream.Transport(reference.Domain(ref)), ref), Revision: policy.Revision()}
 	x.ReportOnly = g.handler.ReportOnly(ref, x.Scope)
 	return x, nil
 }

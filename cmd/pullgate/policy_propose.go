@@ -26,9 +26,10 @@ type scopeProposal struct {
 
 // propose makes the tightest requirements for each repository that accept all of its
 // images. What all of them carry is required all together, so that evidence which
-// somebody planted can only deny.
-func propose(images []carried) proposal {
-	p := proposal{transports: map[string]map[string][]wanted{}, files: &placeholders{}}
+// somebody planted can only deny. The trust root is the only one that is configured;
+// without it the name is left open.
+func propose(images []carried, root string) proposal {
+	p := proposal{transports: map[string]map[string][]wanted{}, files: &placeholders{root: root}}
 	groups := map[[2]string][]carried{}
 	for _, c := range images {
 		key := [2]string{c.transport, c.ref.Name()}
@@ -42,7 +43,7 @@ func propose(images []carried) proposal {
 			p.transports[key[0]] = map[string][]wanted{}
 		}
 		s := scopeProposal{transport: key[0], scope: key[1]}
-		p.transports[key[0]][key[1]] = p.files.scope(groups[key], &s)
+		p.transports[key[0]][key[1]] = p.files.requirements(groups[key], &s)
 		p.scopes = append(p.scopes, s)
 	}
 	return p
@@ -54,8 +55,9 @@ func (p proposal) acceptsAll() bool {
 
 type offered = map[offer][]verify.Evidence
 
-// scope is the requirements for the images of one repository.
-func (f *placeholders) scope(images []carried, s *scopeProposal) []wanted {
+// requirements are those for the images of one repository.
+func (f *placeholders) requirements(images []carried, s *scopeProposal) []wanted {
+	f.scope = s.scope
 	var sets []offered
 	for _, c := range images {
 		if set := c.offers(); len(set) > 0 {

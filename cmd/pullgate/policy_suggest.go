@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -44,7 +43,7 @@ func suggest(c *cobra.Command, images []string) error {
 	cfg, policy, err := loadConfig(c.Flags())
 	var g *gate
 	if err == nil {
-		g, err = newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{}, everybody)
+		g, err = unrootedGate(cfg, policy)
 	}
 	if err != nil {
 		return &exitError{exitInconclusive, err.Error()}
@@ -63,7 +62,11 @@ func suggest(c *cobra.Command, images []string) error {
 		}
 		all = append(all, one)
 	}
-	p := propose(all)
+	root := ""
+	if len(cfg.TrustRoots) == 1 {
+		root = cfg.TrustRoots[0].Name
+	}
+	p := propose(all, root)
 	if code == 0 && !p.acceptsAll() {
 		code = 1
 	}

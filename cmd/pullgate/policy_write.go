@@ -43,6 +43,8 @@ type trustStores struct {
 
 // placeholders are the files that only a person can put in place.
 type placeholders struct {
+	scope string // whose requirements are written
+	root  string // the only trust root that is configured, if there is one
 	names []string
 	what  map[string]string
 }
@@ -116,7 +118,7 @@ func (f *placeholders) requirement(chosen []offer, sets []offered) wanted {
 		if o.subject != "" {
 			w = f.certificates(chosen, sets)
 		} else {
-			w.keys(chosen, func(x offer) string { return f.file("cosign", ".pub", sigstoreKeyOf(x)) })
+			w.keys(chosen, func(x offer) string { return f.file("cosign", ".pub", f.sigstoreKeyOf(x)) })
 		}
 	}
 	if o.match.Type != "" {
@@ -130,9 +132,11 @@ func (f *placeholders) requirement(chosen []offer, sets []offered) wanted {
 	return w
 }
 
-func sigstoreKeyOf(x offer) string {
+// sigstoreKeyOf describes a key. One that nothing names can be another one in each
+// repository.
+func (f *placeholders) sigstoreKeyOf(x offer) string {
 	if x.signer == "" {
-		return "the signer's public key; nothing in the evidence says which"
+		return "the public key of who signs " + f.scope + "; nothing in the evidence says which"
 	}
 	return "the signer's public key, whose hint is " + x.signer
 }
@@ -149,7 +153,10 @@ func (w *wanted) keys(chosen []offer, file func(offer) string) {
 // certificates names identities exactly, and asks for all proof that all evidence of
 // theirs brings along.
 func (f *placeholders) certificates(chosen []offer, sets []offered) wanted {
-	w := wanted{TrustRoot: f.file("root", "", "the name of one of trust_roots in the configuration, under which the certificates were issued")}
+	w := wanted{TrustRoot: f.root}
+	if w.TrustRoot == "" {
+		w.TrustRoot = f.file("root", "", "the name of one of trust_roots in the configuration, under which the certificates were issued")
+	}
 	tlog, sct, timestamps := 1, 1, 1
 	for _, x := range chosen {
 		w.Identities = append(w.Identities, wantedIdentity{x.issuer, x.subject})
