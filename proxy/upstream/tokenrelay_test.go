@@ -270,7 +270,9 @@ func TestTokenAnswersThatAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			reg := relayable(t, "/token", tt.h)
 			o := clientOptions(t, reg.URL)
-			o.BodyTimeout = 100 * time.Millisecond
+			if name == "slow" { // the others must not be cut off on a busy machine
+				o.BodyTimeout = 100 * time.Millisecond
+			}
 			a, err := open(t, o).Token(t.Context(), "r.example", tokenRequest(t, "GET", "/token", basic("ann", "pw")))
 			if tt.want >= 0 {
 				wantKind(t, err, tt.want)

@@ -25,7 +25,7 @@ func containersProxy(c checked) (Plan, error) {
 	}
 	p.run("export "+exports(c.shown), "for skopeo, which does not read containers.conf: where it runs, or without export in "+shellEnvironment)
 	if c.secret {
-		p.note("The drop-in holds the password and is for root alone: podman of other users cannot read it. Give those a containers.conf of their own, or list the node in auth.trusted_networks of the gate.")
+		p.note("The drop-in holds the password and is for root alone: podman and buildah of other users stop at it with an error (podman 4.3 was tried). Where others pull, leave the password out and list the node in auth.trusted_networks of the gate.")
 	}
 	p.note("podman 4.3 to 5.8 and buildah 1.28 to 1.43 were tried. Registries that are not listed are refused: either the gate does not serve them, or its certificate is not trusted.",
 		"podman build and buildah give their own proxy to RUN steps unless told --http-proxy=false; from their documentation, not tried.")
