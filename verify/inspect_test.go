@@ -165,3 +165,31 @@ func FuzzInspectDocument(f *testing.F) {
 		aboutByStatement(d, digest.FromBytes(theManifest))
 	})
 }
+
+// What a certificate names is proposed as it is or not at all.
+func TestInspectCertificate(t *testing.T) {
+	ca := newCA(t, nil, ecKey(t), 300)
+	for name, c := range map[string]struct {
+		issuer, mail string
+		want         bool
+	}{
+		"plain":            {issuerURL, signerMail, true},
+		"issuer of lines":  {issuerURL + "\nhttps://more.example", signerMail, false},
+		"issuer overrides": {issuerURL + "\u202e", signerMail, false},
+		"no issuer":        {"", signerMail, false},
+		"long subject":     {issuerURL, strings.Repeat("x", maxIdentity) + "@example.com", false},
+	} {
+		leaf := newLeaf(t, ca, ecKey(t), func(x *x509.Certificate) {
+			issuer, err := asn1.Marshal(c.issuer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.EmailAddresses, x.ExtraExtensions = []string{c.mail}, []pkix.Extension{{Id: oidIssuerV2, Value: issuer}, {Id: oidSCT, Value: []byte{4, 0}}}
+		})
+		var e Evidence
+		e.certified(leaf.cert, nil)
+		if (e.Subject != "" && e.Issuer != "") != c.want || (e.Problem == "") != c.want || !e.SCT {
+			t.Errorf("%s: %+v", name, e)
+		}
+	}
+}
