@@ -377,7 +377,7 @@ func TestQuestionsEndWithWhoeverAsked(t *testing.T) {
 	all.Wait()
 	for start := time.Now(); (ended.Load() < maxQuestions || now.Load() > 0) && time.Since(start) < 10*time.Second; time.Sleep(time.Millisecond) {
 	}
-	if most.Load() != maxQuestions || ended.Load() != maxQuestions || now.Load() != 0 {
+	if most.Load() != maxQuestions || ended.Load() < maxQuestions || now.Load() != 0 {
 		t.Errorf("%d open at a time, %d ended with their clients, %d still open", most.Load(), ended.Load(), now.Load())
 	}
 	q := c.fixed["r.example"].backend.(*remote).pass.asking
