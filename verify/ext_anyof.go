@@ -203,10 +203,12 @@ func (x *anyOf) wouldPass(ref reference.Named) string {
 
 func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {
 	var o outcome
+	var doubt error // about one alternative; another one may be met all the same
 	for i, alt := range x.of {
 		one, err := alt.judge(ctx, in)
 		if err != nil {
-			return outcome{}, err
+			doubt = err
+			continue
 		}
 		if one.Allowed {
 			return one, nil
@@ -214,6 +216,9 @@ func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {
 		for _, f := range one.Found {
 			o.Found = append(o.Found, fmt.Sprintf("alternative %d: %s", i+1, f))
 		}
+	}
+	if doubt != nil {
+		return outcome{}, doubt
 	}
 	return o, nil
 }

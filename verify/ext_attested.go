@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -25,6 +26,9 @@ type attested struct {
 }
 
 const maxMaxAge = 10 * 365 * 24 * time.Hour
+
+// nowHolds is how long a condition that may depend on the time of day is believed.
+const nowHolds = time.Minute
 
 func (l *loader) attested(at string, raw json.RawMessage) (extension, object, error) {
 	o, err := strictObject(raw, "type", "predicateType", "signedBy", "condition", "maxAge")
@@ -63,6 +67,9 @@ func (l *loader) attested(at string, raw json.RawMessage) (extension, object, er
 	if x.maxAge, err = o.age("maxAge"); err == nil && x.maxAge > 0 && x.trust.root == "" {
 		l.warn(at+".maxAge", "denies every image: without a trustRoot in signedBy nothing proves when an attestation was made",
 			"name the trust root whose log or timestamp authority proves it")
+	} else if err == nil && x.maxAge > 0 && len(x.trust.Keys) > 0 {
+		l.warn(at+".maxAge", "a log or a timestamp proves that an attestation was there, not that it is new: signed with a key, an old one can be stamped again by whoever may push",
+			"add a condition on a time in the statement, or ask for identities, whose certificates live for minutes")
 	}
 	return x, o, err
 }
@@ -160,6 +167,9 @@ func (x *attested) holds(ctx context.Context, in *judging, v bundle.Verified) (e
 	}
 	if !ok {
 		return ends, errors.New("the condition does not hold: " + x.text)
+	}
+	if strings.Contains(x.text, "now") {
+		ends = earliest(ends, in.now.Add(nowHolds))
 	}
 	return ends, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -146,6 +147,19 @@ func TestBundleStories(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAConditionOnTheTimeIsAskedAgain: it may stop to hold while the verdict is kept.
+func TestAConditionOnTheTimeIsAskedAgain(t *testing.T) {
+	ours := newBundleSigner(t)
+	w := newWorld(t)
+	w.write("ours.pub", ours.pem())
+	e := w.engine(`{"default":[{"type":"attested","predicateType":"t","signedBy":{"keyPath":"ours.pub"},"condition":"timestamp(predicate.at) > now - duration('1h')"}]}`)
+	w.refer(bundleType, ours.attest(theManifest, "t", fmt.Sprintf(`{"at":%q}`, time.Now().UTC().Format(time.RFC3339))))
+	v := verify(t, e, subject(t, v1))
+	if v.Decision != Allowed || v.Expires.IsZero() || time.Until(v.Expires) > time.Minute {
+		t.Errorf("%v until %s: %s", v.Decision, v.Expires, reasons(v))
 	}
 }
 

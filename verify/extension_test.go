@@ -208,6 +208,23 @@ func TestAnyOf(t *testing.T) {
 	}
 }
 
+// TestAnyOfGoesOnWhereOneAlternativeCannotBeTold: that a trust root is missing does
+// not matter when another alternative is met, and denies nothing when none is.
+func TestAnyOfGoesOnWhereOneAlternativeCannotBeTold(t *testing.T) {
+	key := newGPG(t, "ed25519")
+	rootless := map[string]any{"type": "bundleSigned", "trustRoot": "public-good",
+		"identities": []any{map[string]any{"issuer": "https://i.example", "subject": "s"}}}
+	w := newWorld(t)
+	e := w.engine(anyOfPolicy(t, []any{rootless}, []any{signedBy(nil, key)}))
+	if v, err := e.Verify(t.Context(), subject(t, v1)); err == nil || v.Decision == Allowed {
+		t.Errorf("%v, %v", v.Decision, err)
+	}
+	w.store("team/app", key.sign(v1, theManifest))
+	if v := verify(t, e, subject(t, v1)); v.Decision != Allowed {
+		t.Errorf("%s", reasons(v))
+	}
+}
+
 // TestAnyOfIsInconclusiveWhenAPlaceIs: that one alternative could not be asked about
 // is no denial.
 func TestAnyOfIsInconclusiveWhenAPlaceIs(t *testing.T) {
