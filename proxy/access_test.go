@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -313,5 +314,65 @@ func TestWhatIsTriedAtTheTokenEndpointIsRecorded(t *testing.T) {
 	w.get("/token?service=pullgate", basic("alice", "alice-secret")) // the pull will say what for
 	if after := w.records.snapshot(); len(after) != before {
 		t.Errorf("nothing was refused, and recorded was: %+v", after[before:])
+	}
+}
+
+// docker sends its password for Docker Hub to a mirror that asks for one: on that
+// route none is asked for, also not in the registry's name, and none is passed on.
+func TestAMirrorNeitherPassesOnNorAsksForTheRegistrysPassword(t *testing.T) {
+	w := newWorld(t, func(_ *world, s *settings) {
+		s.clientCredentials = registryName
+		s.entry = proxy.Entry{Registry: registryName, Mirror: true}
+	})
+	w.signed(imageOf("good"), "v1")
+	g := &guarded{user: "alice", saw: map[string]int{}}
+	g.protect(w.registry)
+	got := w.get("/v2/team/app/manifests/v1", basic("alice", "x"))
+	if got.StatusCode != 403 || got.Header.Get("WWW-Authenticate") != "" {
+		t.Errorf("expected 403 without a challenge, got %s", got)
+	}
+	if g.saw["alice"] != 0 {
+		t.Errorf("the registry saw the password %d times", g.saw["alice"])
+	}
+}
+
+// Fetches are shared among equal credentials only: each client's own are shown, and
+// what becomes of one says nothing about another's.
+func TestFetchesWithDifferentCredentialsAreNotShared(t *testing.T) {
+	w := newWorld(t, func(_ *world, s *settings) { s.clientCredentials = registryName })
+	img := w.signed(imageOf("good"), "v1")
+	both := make(chan struct{})
+	var mu sync.Mutex
+	saw := map[string]int{}
+	w.registry.answer("/v2/"+repo+"/manifests/v1", func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", ociManifest)
+		if r.Method == http.MethodHead {
+			return
+		}
+		user, _, _ := r.BasicAuth()
+		mu.Lock()
+		if saw[user]++; len(saw) == 2 && saw[user] == 1 {
+			close(both)
+		}
+		mu.Unlock()
+		select {
+		case <-both:
+		case <-time.After(time.Second): // the other one waits for this fetch
+		}
+		_, _ = rw.Write(img.manifest)
+	})
+	var all sync.WaitGroup
+	for _, user := range []string{"alice", "bob"} {
+		all.Go(func() {
+			if got := w.get(manifestPath(app, "v1"), basic(user, "x")); got.StatusCode != 200 {
+				t.Errorf("%s: %s", user, got)
+			}
+		})
+	}
+	all.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	if saw["alice"] != 1 || saw["bob"] != 1 {
+		t.Errorf("fetched as %v", saw)
 	}
 }
