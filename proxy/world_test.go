@@ -52,6 +52,8 @@ type settings struct {
 	manifests  int64 // bytes of manifests kept
 	reportOnly []string
 	auditBlobs bool
+	audit      audit.Sink      // in place of the world's records
+	metrics    proxy.Metrics   // in place of the world's counted
 	fake       verify.Verifier // in place of the engine
 	over       func(proxy.Upstream) proxy.Upstream
 	memory     func(proxy.Content[*proxy.Manifest]) proxy.Content[*proxy.Manifest]
@@ -144,11 +146,17 @@ func (w *world) build(s *settings) {
 	if s.memory != nil {
 		kept = s.memory(kept)
 	}
+	if s.audit == nil {
+		s.audit = w.records
+	}
+	if s.metrics == nil {
+		s.metrics = w.counted
+	}
 	s.access.Resolve = s.names.Repository
 	w.access, err = auth.New(s.access)
 	w.must(err)
 	w.handler, err = proxy.New(proxy.Options{Names: s.names, Upstream: up, Access: w.access, Via: s.via, Verifier: verdicts, Graph: graph, Tags: tags,
-		Manifests: kept, Blobs: blobs, Audit: w.records, Metrics: w.counted, Logger: slog.New(slog.DiscardHandler),
+		Manifests: kept, Blobs: blobs, Audit: s.audit, Metrics: s.metrics, Logger: slog.New(slog.DiscardHandler),
 		ReportOnly: s.reportOnly, AuditBlobs: s.auditBlobs})
 	w.must(err)
 	var h http.Handler = w.handler

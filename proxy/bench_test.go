@@ -1,0 +1,190 @@
+package proxy_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pullgate/pullgate/proxy"
+	"github.com/pullgate/pullgate/proxy/admin"
+	"github.com/pullgate/pullgate/proxy/audit"
+)
+
+// settled is what costs nothing that grows: the real audit log, to a file, and the
+// real metrics.
+func settled(w *world, s *settings) {
+	w.t.Helper()
+	records, err := audit.Open(filepath.Join(w.dir, "audit.log"), nil)
+	w.must(err)
+	w.t.Cleanup(func() { records.Close() })
+	s.audit = records
+	s.metrics, err = admin.NewMetrics(prometheus.NewRegistry(), []string{registryName, "docker.io"})
+	w.must(err)
+	s.tagsTTL = time.Hour
+}
+
+// scopes adds scopes to the policy until it has n, none of which is about the
+// image that is pulled.
+func scopes(n int) func(*world, *settings) {
+	return func(_ *world, s *settings) {
+		for i := len(s.policy); i < n; i++ {
+			s.policy[fmt.Sprintf("%s/team/app-%d", registryName, i)] = list{reject}
+		}
+	}
+}
+
+// reportOnly names n scopes besides those that are about the image.
+func reportOnly(n int) func(*world, *settings) {
+	return func(_ *world, s *settings) {
+		for i := range n {
+			s.reportOnly = append(s.reportOnly, fmt.Sprintf("%s/trial/app-%d", registryName, i))
+		}
+	}
+}
+
+// served adds n registries that have a prefix, an endpoint and a Host of their own
+// before those that the images are in.
+func served(n int) func(*world, *settings) {
+	return func(_ *world, s *settings) {
+		var more []proxy.RegistryName
+		for i := range n {
+			name := fmt.Sprintf("registry-%d.example.net", i)
+			more = append(more, proxy.RegistryName{Name: name, Prefix: fmt.Sprintf("r%d", i), Host: "10.0.0.1:" + fmt.Sprint(1000+i)})
+			s.names.Hosts = append(s.names.Hosts, proxy.HostName{Host: fmt.Sprintf("r%d.gate.example", i), Registry: name})
+		}
+		s.names.Registries = append(more, s.names.Registries...)
+	}
+}
+
+// layered is an image of many layers.
+func layered(text string, layers int) image {
+	var blobs [][]byte
+	for i := range layers {
+		blobs = append(blobs, fmt.Appendf(nil, "layer %d of %s", i, text))
+	}
+	return imageWith([]byte(`{"architecture":"amd64","os":"linux","author":"`+text+`"}`), blobs...)
+}
+
+// warmCase is one way to ask for something that was judged before.
+type warmCase struct {
+	name   string
+	change []func(*world, *settings)
+	// prepare puts images into the registries and returns what is asked for: the
+	// name of the image, and the paths that are pulled before, in order.
+	prepare func(*world) (image string, before []string)
+	denied  bool
+}
+
+func warmCases() []warmCase {
+	signed := func(w *world) (string, []string) {
+		w.signed(imageOf("bench"), "v1")
+		return app + ":v1", nil
+	}
+	unsigned := func(w *world) (string, []string) {
+		w.unsigned(imageOf("bench"), "v1")
+		return app + ":v1", nil
+	}
+	by := func(c ...func(*world, *settings)) []func(*world, *settings) { return c }
+	return []warmCase{
+		{"1 scope", by(), signed, false},
+		{"100 scopes", by(scopes(100)), signed, false},
+		{"10000 scopes", by(scopes(10_000)), signed, false},
+		{"10000 scopes and report-only", by(scopes(10_000), reportOnly(10_000)), signed, false},
+		{"200 registries and hosts", by(served(200)), signed, false},
+		{"denied", by(), unsigned, true},
+		{"denied, 10000 scopes and report-only", by(scopes(10_000), reportOnly(10_000)), unsigned, true},
+		{"100 layers", by(), func(w *world) (string, []string) {
+			w.signed(layered("bench", 100), "v1")
+			return app + ":v1", nil
+		}, false},
+		{"by digest", by(), func(w *world) (string, []string) {
+			img := w.signed(imageOf("bench"), "v1")
+			return app + "@" + img.digest.String(), []string{"/v2/" + app + "/manifests/v1"}
+		}, false},
+		{"child of an index", by(), func(w *world) (string, []string) {
+			child := imageOf("child")
+			w.signed(indexOf(child, imageOf("other")), "v1")
+			return app + "@" + child.digest.String(), []string{"/v2/" + app + "/manifests/v1"}
+		}, false},
+	}
+}
+
+// warm builds the case's gate and pulls everything once.
+func (c warmCase) warm(t testing.TB) (*world, reference.Named) {
+	t.Helper()
+	w := newWorld(t, append(c.change, settled)...)
+	image, before := c.prepare(w)
+	ref, err := w.handler.Reference(image)
+	w.must(err)
+	for _, path := range append(before, pathOf(ref)) {
+		if got := w.get(path); (got.StatusCode == http.StatusOK) == c.denied {
+			t.Fatal(got)
+		}
+	}
+	return w, ref
+}
+
+// pathOf is how a client asks for an image with its registry's name.
+func pathOf(ref reference.Named) string {
+	what := ""
+	switch r := ref.(type) {
+	case reference.Canonical:
+		what = r.Digest().String()
+	case reference.Tagged:
+		what = r.Tag()
+	}
+	return "/v2/" + ref.Name() + "/manifests/" + what
+}
+
+// BenchmarkWarmVerdict decides about an image that was judged before: its manifest,
+// the facts about it and its verdict are in memory.
+func BenchmarkWarmVerdict(b *testing.B) {
+	for _, c := range warmCases() {
+		b.Run(c.name, func(b *testing.B) {
+			w, ref := c.warm(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				if out, err := w.handler.Judge(b.Context(), ref); err != nil || out.Forward() == c.denied {
+					b.Fatal(out, err)
+				}
+			}
+		})
+	}
+}
+
+// sink is a client that takes everything.
+type sink struct {
+	header http.Header
+	status int
+}
+
+func (s *sink) Header() http.Header               { return s.header }
+func (s *sink) WriteHeader(status int)            { s.status = status }
+func (s *sink) Write(b []byte) (int, error)       { return len(b), nil }
+func (s *sink) SetWriteDeadline(time.Time) error  { return nil }
+func (s *sink) SetReadDeadline(t time.Time) error { return nil }
+
+// BenchmarkWarmManifest answers a request for a manifest that was judged before,
+// all of it but net/http: the record in the audit log is written.
+func BenchmarkWarmManifest(b *testing.B) {
+	for _, c := range warmCases() {
+		b.Run(c.name, func(b *testing.B) {
+			w, ref := c.warm(b)
+			r := httptest.NewRequest(http.MethodGet, pathOf(ref), nil)
+			r.Host = "gate.example"
+			b.ReportAllocs()
+			for b.Loop() {
+				s := &sink{header: http.Header{}}
+				if w.handler.ServeHTTP(s, r); (s.status == http.StatusOK) == c.denied {
+					b.Fatal(s.status)
+				}
+			}
+		})
+	}
+}
