@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"sync"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -20,7 +20,7 @@ const perNode = 64
 // Safe for concurrent use. Facts are kept apart by repository.
 type Graph struct {
 	mu    sync.Mutex
-	nodes *lru.Cache[node, *facts]
+	nodes *simplelru.LRU[node, *facts]
 }
 
 type node struct {
@@ -38,7 +38,7 @@ type facts struct {
 
 // NewGraph keeps facts about at most size digests.
 func NewGraph(size int) (*Graph, error) {
-	c, err := lru.New[node, *facts](size)
+	c, err := simplelru.NewLRU[node, *facts](size, nil)
 	if err != nil {
 		return nil, fmt.Errorf("graph of size %d: %w", size, err)
 	}

@@ -132,7 +132,7 @@ func (h *Handler) identify(x *exchange, registry string) error {
 		x.identity = *id
 		return nil
 	}
-	place := auth.Place{Name: x.vars["name"], NoChallenge: x.entry.Mirror,
+	place := auth.Place{Name: x.target.name, NoChallenge: x.entry.Mirror,
 		IgnoreAuthorization: h.opts.Upstream.ClientCredentials(registry)}
 	if x.place != "" {
 		place.Registry = registry // the name alone would not say it

@@ -40,7 +40,7 @@ func (h *Handler) getBlob(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	ref, err := withDigest(repo, x.vars["digest"])
+	ref, err := withDigest(repo, x.what)
 	if err != nil {
 		return err
 	}

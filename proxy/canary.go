@@ -44,11 +44,11 @@ func (n Names) canaryRegistryOf(place, name string) string {
 func (x *exchange) refuseCanary(registry string) error {
 	x.record.Kind = audit.KindCanary
 	x.record.Registry = registry
-	x.record.Repository = x.vars["name"]
+	x.record.Repository = x.target.name
 	if x.place == "" {
 		x.record.Repository = canaryName // what is before it is the registry
 	}
-	x.record.Reference = x.vars["reference"] + x.vars["digest"]
+	x.record.Reference = x.what
 	return errCanary(x.record.Reference)
 }
 

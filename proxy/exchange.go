@@ -25,12 +25,12 @@ type exchange struct {
 	w        http.ResponseWriter
 	r        *http.Request
 	route    string
-	vars     map[string]string
 	start    time.Time
 	status   int
 	entry    Entry  // where it came in
 	place    string // the registry that this stands for, "" when the name says it
 	target   target
+	what     string // the tag or digest in the path
 	record   audit.Record
 	identity auth.Identity // who asks
 	decided  bool          // record holds a decision that belongs into the audit log
@@ -127,7 +127,6 @@ func (x *exchange) decide(out Outcome, logged bool) {
 }
 
 func (x *exchange) repository(names Names) (reference.Named, error) {
-	x.target.name = x.vars["name"]
 	query, err := url.ParseQuery(x.r.URL.RawQuery)
 	if err != nil {
 		// Leaving out what cannot be read would fall back to another registry.
@@ -150,7 +149,7 @@ func (x *exchange) repository(names Names) (reference.Named, error) {
 		// The name was not understood or not served: the record says how it was
 		// asked for.
 		x.record.Repository = x.target.name
-		x.record.Reference = x.vars["reference"] + x.vars["digest"]
+		x.record.Reference = x.what
 		return nil, err
 	}
 	x.target.ns = query.Get("ns")

@@ -199,7 +199,7 @@ func (g *gate) judge(ctx context.Context, ref reference.Named, m *Manifest) (Out
 		return Outcome{Digest: m.digest}, err
 	}
 	out := Outcome{Verdict: v, Digest: m.digest}
-	out.ReportOnly = v.Decision != verify.Allowed && g.isReportOnly(ref, v.Scope)
+	out.ReportOnly = v.Decision != verify.Allowed && g.isReportOnly(v.Candidates, v.Scope)
 	return out, nil
 }
 
@@ -364,6 +364,9 @@ func withFinding(v verify.Verdict, finding string) verify.Verdict {
 }
 
 func (g *gate) byDigest(ctx context.Context, repo reference.Named, d digest.Digest) (*Manifest, error) {
+	if m, ok := g.content.Get(repo.Name(), d); ok {
+		return m, nil
+	}
 	ref, err := reference.WithDigest(reference.TrimNamed(repo), d)
 	if err != nil {
 		return nil, err
@@ -372,12 +375,10 @@ func (g *gate) byDigest(ctx context.Context, repo reference.Named, d digest.Dige
 }
 
 // isReportOnly reports whether what scope denies is forwarded all the same: a
-// report-only scope applies to ref, and no more specific scope judged it.
-func (g *gate) isReportOnly(ref reference.Named, scope string) bool {
-	if len(g.reportOnly) == 0 {
-		return false
-	}
-	for _, s := range verify.ScopeCandidates(ref) {
+// report-only scope is among those that could decide about the image, most specific
+// first, and no more specific scope judged it.
+func (g *gate) isReportOnly(candidates []string, scope string) bool {
+	for _, s := range candidates {
 		if g.reportOnly[s] {
 			return true
 		}

@@ -55,7 +55,7 @@ func (g *gate) subject(ref reference.Named, m *Manifest) verify.Subject {
 
 // ReportOnly reports whether what scope denies of ref is forwarded all the same.
 func (h *Handler) ReportOnly(ref reference.Named, scope string) bool {
-	return h.gate.isReportOnly(ref, scope)
+	return h.gate.isReportOnly(verify.ScopeCandidates(ref), scope)
 }
 
 // DecisionOf says what an error of [Handler.Judge] or [Handler.Reference] decides:

@@ -109,7 +109,7 @@ func (h *Handler) getReferrers(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	ref, err := withDigest(repo, x.vars["digest"])
+	ref, err := withDigest(repo, x.what)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ func (h *Handler) getManifest(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	ref, err := withReference(repo, x.vars["reference"])
+	ref, err := withReference(repo, x.what)
 	if err != nil {
 		return err
 	}

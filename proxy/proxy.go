@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
-	"github.com/gorilla/mux"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -113,7 +112,6 @@ const bodyWait = 2 * time.Second
 type Handler struct {
 	opts   Options
 	gate   *gate
-	routes *mux.Router
 	broken broken
 	// reading holds those who ask for the same blob until it is in memory.
 	reading turns
@@ -133,37 +131,7 @@ func New(opts Options) (*Handler, error) {
 	if err := opts.Names.validate(); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
-	h := &Handler{opts: opts, gate: newGate(opts)}
-	h.routes = h.newRouter()
-	return h, nil
-}
-
-// newRouter lists every route there is. Paths are matched as they were sent:
-// nothing is decoded or cleaned, so that one name has one spelling.
-func (h *Handler) newRouter() *mux.Router {
-	r := mux.NewRouter().UseEncodedPath().SkipClean(true)
-	handle := func(path, route string, f func(*exchange) error) {
-		r.Handle(path, routed{route, f})
-	}
-	handle("/v2/", "ping", h.getPing)
-	handle("/v2", "ping", h.getPing)
-	handle("/v2/{name:.+}/manifests/{reference:[^/]+}", "manifest", h.getManifest)
-	handle("/v2/{name:.+}/blobs/{digest:[^/]+}", "blob", h.getBlob)
-	handle("/v2/{name:.+}/tags/list", "tags", h.getTags)
-	handle("/v2/{name:.+}/referrers/{digest:[^/]+}", "referrers", h.getReferrers)
-	return r
-}
-
-// routed carries a handler that returns an error through the router; ServeHTTP
-// takes it out again and calls it with the exchange.
-type routed struct {
-	route  string
-	handle func(*exchange) error
-}
-
-// ServeHTTP of a routed is never reached: Handler.ServeHTTP calls handle itself.
-func (routed) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	http.Error(w, "not routed", http.StatusInternalServerError)
+	return &Handler{opts: opts, gate: newGate(opts)}, nil
 }
 
 // ServeHTTP answers one request: it finds the route, calls its handler, turns an
@@ -202,14 +170,11 @@ func (h *Handler) dispatch(x *exchange) error {
 	if err := plainPath(x.r); err != nil {
 		return err
 	}
-	var m mux.RouteMatch
-	if !h.routes.Match(x.r, &m) {
+	to := routeOf(x.r.URL.Path)
+	handle := h.handlerOf(to.kind)
+	if handle == nil {
 		return errNoRoute()
 	}
-	to, ok := m.Handler.(routed)
-	if !ok || m.MatchErr != nil {
-		return errNoRoute()
-	}
-	x.route, x.vars = to.route, m.Vars
-	return to.handle(x)
+	x.route, x.target.name, x.what = to.kind, to.name, to.what
+	return handle(x)
 }

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -49,10 +48,6 @@ func (n Names) validate() error {
 // advises for the whole of host and name.
 const maxName = 255
 
-// repositoryPath is <name> of the OCI distribution specification, section
-// "Pulling manifests".
-var repositoryPath = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-
 // plainPath refuses a path that could be read in two ways: escapes are never
 // needed in names, tags or digests, and would hide a separator from one reader
 // and show it to another.
@@ -71,7 +66,7 @@ func plainPath(r *http.Request) error {
 // the one that ns names, else the one that the place where the request came in
 // stands for, else the one that the first path element names, else the default.
 func (n Names) repository(name string, query url.Values, place string) (reference.Named, error) {
-	if len(name) > maxName || !repositoryPath.MatchString(name) {
+	if len(name) > maxName || !isRepositoryPath(name) {
 		return nil, errNameInvalid("repository name %q: expected lower-case path elements of letters and digits separated by . _ __ or -", shorten(name))
 	}
 	switch ns := query["ns"]; {
@@ -126,12 +121,12 @@ func (n Names) inRegistry(registry, path string) (reference.Named, error) {
 	if registry == canaryRegistry {
 		return nil, errNotServed(registry) // it has nothing but the canary
 	}
-	named, err := reference.ParseNormalizedNamed(registry + "/" + path)
-	if err != nil || !reference.IsNameOnly(named) {
-		return nil, errNameInvalid("repository %q of registry %q is not a valid name", shorten(path), shorten(registry))
-	}
-	if reference.Domain(named) != registry {
+	if !isRegistry(registry) {
 		return nil, errNameInvalid("registry %q is not a registry's host name", shorten(registry))
+	}
+	named, ok := repositoryOf(registry, path)
+	if !ok {
+		return nil, errNameInvalid("repository %q of registry %q is not a valid name", shorten(path), shorten(registry))
 	}
 	return named, nil
 }
@@ -175,13 +170,15 @@ func (n Names) listed(host string) string {
 	if hubNames[host] || hubNames[bareHost(host)] {
 		host = hub
 	}
+	bare := strings.TrimSuffix(host, ":443")
 	for _, r := range n.Registries {
-		if host == r.Name || host == r.Name+":443" {
+		if host == r.Name || bare == r.Name {
 			return r.Name
 		}
 	}
+	with := host + ":443"
 	for _, r := range n.Registries {
-		if r.Host != "" && (host == r.Host || host+":443" == r.Host || host == r.Host+":443") {
+		if r.Host != "" && (host == r.Host || with == r.Host || bare == r.Host) {
 			return r.Name
 		}
 	}
@@ -230,7 +227,7 @@ func withDigest(repo reference.Named, s string) (reference.Canonical, error) {
 	if err != nil {
 		return nil, errDigestInvalid("digest %q: %v", shorten(s), err)
 	}
-	if !supportedDigest(d) {
+	if !supportedAlgorithm(d) {
 		return nil, errDigestInvalid("digest %q: expected sha256 or sha512", shorten(s))
 	}
 	c, err := reference.WithDigest(repo, d)
@@ -241,7 +238,12 @@ func withDigest(repo reference.Named, s string) (reference.Canonical, error) {
 }
 
 func supportedDigest(d digest.Digest) bool {
-	return d.Validate() == nil && (d.Algorithm() == digest.SHA256 || d.Algorithm() == digest.SHA512)
+	return d.Validate() == nil && supportedAlgorithm(d)
+}
+
+// supportedAlgorithm is what remains to be asked of a digest that is valid.
+func supportedAlgorithm(d digest.Digest) bool {
+	return d.Algorithm() == digest.SHA256 || d.Algorithm() == digest.SHA512
 }
 
 // rootName writes the tag or digest of ref as the graph does.

@@ -23,6 +23,7 @@ type Engine struct {
 	policy   atomic.Pointer[Policy]
 	finder   discover.Finder
 	roots    Roots // nil: none are configured
+	revision atomic.Pointer[revision]
 	now      func() time.Time
 	tempDirs []string // where sigstore signatures pass through, in order of preference
 }
@@ -98,7 +99,8 @@ func (e *Engine) verify(ctx context.Context, p *Policy, s Subject, above ...stri
 		return v, err
 	}
 	j.above = above
-	scope, reqs := p.scopeFor(j.subject.Transport, s.Ref)
+	v.Candidates = ScopeCandidates(s.Ref)
+	scope, reqs := p.scopeFor(j.subject.Transport, v.Candidates)
 	v.Scope = scope
 	if len(reqs) == 0 {
 		return v, errors.New("scope without requirements")
@@ -162,7 +164,7 @@ func (e *Engine) evaluateAll(ctx context.Context, p *Policy, j *judged, v Verdic
 		}
 	}
 	if all && !hopeless {
-		v.Decision = Allowed
+		v.Decision, v.Candidates = Allowed, nil
 	} else {
 		v.Expires = time.Time{} // a denial rests on no evidence
 	}

@@ -83,7 +83,8 @@ func (p *Policy) Show() []ScopeInfo {
 // it: a tag or a digest matters only where a scope names one.
 func (p *Policy) Explain(transport string, ref reference.Named) Explanation {
 	x := Explanation{Reference: ref.String(), Transport: transport}
-	scope, reqs := p.scopeFor(transport, ref)
+	candidates := ScopeCandidates(ref)
+	scope, reqs := p.scopeFor(transport, candidates)
 	x.Scope = scope
 	at := DefaultScope
 	add := func(name, shown string) {
@@ -93,7 +94,7 @@ func (p *Policy) Explain(transport string, ref reference.Named) Explanation {
 			at = scopeKey(transport, name)
 		}
 	}
-	for _, name := range ScopeCandidates(ref) {
+	for _, name := range candidates {
 		add(name, name)
 	}
 	add("", shownScope(transport, ""))

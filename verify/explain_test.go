@@ -37,7 +37,7 @@ func TestExplain(t *testing.T) {
 		"registry.example.com/other:v1": {"docker (transport default)", ""},
 	} {
 		x := p.Explain(TransportDocker, named(t, ask))
-		v, _ := p.scopeFor(TransportDocker, named(t, ask))
+		v, _ := p.scopeFor(TransportDocker, ScopeCandidates(named(t, ask)))
 		if x.Scope != want.scope || v != x.Scope || !strings.Contains(x.Requirements[0].WouldPass, want.pass) {
 			t.Errorf("%s: %+v", ask, x)
 		}

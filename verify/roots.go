@@ -44,6 +44,16 @@ func (e *Engine) revisionOf(p *Policy) string {
 	if e.roots == nil {
 		return p.revision
 	}
-	sum := sha256.Sum256([]byte(p.revision + "\n" + e.roots.Generation()))
-	return hex.EncodeToString(sum[:])
+	generation := e.roots.Generation()
+	if r := e.revision.Load(); r != nil && r.policy == p.revision && r.generation == generation {
+		return r.name
+	}
+	sum := sha256.Sum256([]byte(p.revision + "\n" + generation))
+	r := &revision{p.revision, generation, hex.EncodeToString(sum[:])}
+	e.revision.Store(r)
+	return r.name
 }
+
+// revision is the name of the revision that was asked for last: it is asked for with
+// each image, and changes with a reload.
+type revision struct{ policy, generation, name string }

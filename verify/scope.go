@@ -36,11 +36,12 @@ func (p *Policy) Scopes(transport string) []string {
 	return slices.Sorted(maps.Keys(p.scopes[transport]))
 }
 
-// scopeFor picks the requirements for ref, as containers/image does: the most
-// specific scope of the transport, its empty scope, the default list.
-func (p *Policy) scopeFor(transport string, ref reference.Named) (string, []*requirement) {
+// scopeFor picks the requirements for an image by its [ScopeCandidates], as
+// containers/image does: the most specific scope of the transport, its empty scope,
+// the default list.
+func (p *Policy) scopeFor(transport string, candidates []string) (string, []*requirement) {
 	scopes := p.scopes[transport]
-	for _, name := range ScopeCandidates(ref) {
+	for _, name := range candidates {
 		if reqs, ok := scopes[name]; ok {
 			return name, reqs
 		}

@@ -132,6 +132,9 @@ type Verdict struct {
 	// signature's end of validity); zero when nothing limits it. Caches may keep
 	// the verdict for a shorter time, never for longer.
 	Expires time.Time `json:"expires,omitzero"`
+	// Candidates are, of an image that is denied, the scopes that could decide about
+	// it, most specific first ([ScopeCandidates]).
+	Candidates []string `json:"-"`
 	// Cached is set by caches on verdicts that were not made for this request.
 	Cached bool `json:"-"`
 }
