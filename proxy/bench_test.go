@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/pullgate/pullgate/proxy"
 	"github.com/pullgate/pullgate/proxy/admin"
 	"github.com/pullgate/pullgate/proxy/audit"
+	"github.com/pullgate/pullgate/verify/trustroot"
 )
 
 // settled is what costs nothing that grows: the real audit log, to a file, and the
@@ -105,15 +107,38 @@ func warmCases() []warmCase {
 		}, false},
 		{"by digest", by(), func(w *world) (string, []string) {
 			img := w.signed(imageOf("bench"), "v1")
-			return app + "@" + img.digest.String(), []string{"/v2/" + app + "/manifests/v1"}
+			return app + "@" + img.digest.String(), []string{manifestPath(app, "v1")}
 		}, false},
 		{"child of an index", by(), func(w *world) (string, []string) {
 			child := imageOf("child")
 			w.signed(indexOf(child, imageOf("other")), "v1")
-			return app + "@" + child.digest.String(), []string{"/v2/" + app + "/manifests/v1"}
+			return app + "@" + child.digest.String(), []string{manifestPath(app, "v1")}
+		}, false},
+		{"by digest, 64 tags and 64 indexes", by(), func(w *world) (string, []string) {
+			var before []string
+			pulled := func(img image, tag string) {
+				w.signed(img, tag)
+				before = append(before, manifestPath(app, tag))
+			}
+			child := imageOf("bench")
+			for i := range 64 {
+				pulled(indexOf(child, imageOf(fmt.Sprint("other ", i))), fmt.Sprint("index-", i))
+				pulled(child, fmt.Sprint("v", i))
+			}
+			return app + "@" + child.digest.String(), before
+		}, false},
+		{"trust roots", by(), func(w *world) (string, []string) {
+			w.engine.UseRoots(noRoots{})
+			return signed(w)
 		}, false},
 	}
 }
+
+// noRoots is a set of trust roots in force, of which none is asked for.
+type noRoots struct{}
+
+func (noRoots) Get(string) (trustroot.Root, bool) { return trustroot.Root{}, false }
+func (noRoots) Generation() string                { return strings.Repeat("0", 64) }
 
 // warm builds the case's gate and pulls everything once.
 func (c warmCase) warm(t testing.TB) (*world, reference.Named) {
@@ -122,7 +147,8 @@ func (c warmCase) warm(t testing.TB) (*world, reference.Named) {
 	image, before := c.prepare(w)
 	ref, err := w.handler.Reference(image)
 	w.must(err)
-	for _, path := range append(before, pathOf(ref)) {
+	path := manifestPath(ref.Name(), tagOrDigest(ref))
+	for _, path := range append(before, path) {
 		if got := w.get(path); (got.StatusCode == http.StatusOK) == c.denied {
 			t.Fatal(got)
 		}
@@ -130,16 +156,11 @@ func (c warmCase) warm(t testing.TB) (*world, reference.Named) {
 	return w, ref
 }
 
-// pathOf is how a client asks for an image with its registry's name.
-func pathOf(ref reference.Named) string {
-	what := ""
-	switch r := ref.(type) {
-	case reference.Canonical:
-		what = r.Digest().String()
-	case reference.Tagged:
-		what = r.Tag()
+func tagOrDigest(ref reference.Named) string {
+	if c, ok := ref.(reference.Canonical); ok {
+		return c.Digest().String()
 	}
-	return "/v2/" + ref.Name() + "/manifests/" + what
+	return ref.(reference.Tagged).Tag()
 }
 
 // BenchmarkWarmVerdict decides about an image that was judged before: its manifest,
@@ -155,6 +176,33 @@ func BenchmarkWarmVerdict(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A verdict that was made before costs the same whatever else stands in the policy
+// and in report_only.
+func TestAWarmVerdictDoesNotGrowWithThePolicy(t *testing.T) {
+	const most = 8 // allocations, of which the policy has no part
+	measure := func(n int) (allowed, denied float64) {
+		w := newWorld(t, scopes(n), reportOnly(n), settled)
+		w.signed(imageOf("signed"), "v1")
+		w.unsigned(imageOf("unsigned"), "v2")
+		of := func(tag string, forward bool) float64 {
+			w.get(manifestPath(app, tag))
+			ref, err := w.handler.Reference(app + ":" + tag)
+			w.must(err)
+			return testing.AllocsPerRun(1000, func() {
+				if out, err := w.handler.Judge(t.Context(), ref); err != nil || out.Forward() != forward || !out.Verdict.Cached {
+					t.Fatal(out, err)
+				}
+			})
+		}
+		return of("v1", true), of("v2", false)
+	}
+	allowed, denied := measure(1)
+	if manyAllowed, manyDenied := measure(10_000); allowed != manyAllowed || denied != manyDenied || max(allowed, denied) > most {
+		t.Errorf("expected the same number of allocations and at most %d; found %v and %v (denied) with one scope, %v and %v with 10,000",
+			most, allowed, denied, manyAllowed, manyDenied)
 	}
 }
 
@@ -176,7 +224,7 @@ func BenchmarkWarmManifest(b *testing.B) {
 	for _, c := range warmCases() {
 		b.Run(c.name, func(b *testing.B) {
 			w, ref := c.warm(b)
-			r := httptest.NewRequest(http.MethodGet, pathOf(ref), nil)
+			r := httptest.NewRequest(http.MethodGet, manifestPath(ref.Name(), tagOrDigest(ref)), nil)
 			r.Host = "gate.example"
 			b.ReportAllocs()
 			for b.Loop() {

@@ -153,7 +153,7 @@ func (g *gate) admitListed(ctx context.Context, m *Manifest) (Outcome, error) {
 // checked content, or "" when m is not evidence. Content never changes, so the
 // answer is remembered.
 func (g *gate) evidenceSubject(ctx context.Context, m *Manifest) (digest.Digest, error) {
-	repo := m.repo.Name()
+	repo := m.name
 	if s := g.graph.Subject(repo, m.digest); s != "" {
 		return s, nil
 	}
@@ -195,7 +195,7 @@ func (g *gate) chooseSubject(m *Manifest, about []digest.Digest) digest.Digest {
 		return ""
 	}
 	for _, d := range about {
-		if g.graph.IsManifest(m.repo.Name(), d) {
+		if g.graph.IsManifest(m.name, d) {
 			return d
 		}
 	}
@@ -235,7 +235,7 @@ func (g *gate) evidenceBlob(ctx context.Context, m *Manifest, d ocispec.Descript
 		return nil, nil
 	}
 	limit = d.Size // what it says is what was counted
-	if b, ok := g.blobs.Get(m.repo.Name(), d.Digest); ok {
+	if b, ok := g.blobs.Get(m.name, d.Digest); ok {
 		if int64(len(b)) > limit {
 			return nil, nil
 		}
@@ -252,7 +252,7 @@ func (g *gate) evidenceBlob(ctx context.Context, m *Manifest, d ocispec.Descript
 	if err != nil {
 		return nil, fmt.Errorf("reading evidence %s: %w", d.Digest, err)
 	}
-	g.blobs.Put(m.repo.Name(), d.Digest, b)
+	g.blobs.Put(m.name, d.Digest, b)
 	return b, nil
 }
 

@@ -21,6 +21,7 @@ const fetchTimeout = time.Minute
 // Manifest is one manifest whose bytes have been hashed and read.
 type Manifest struct {
 	repo     reference.Named
+	name     string // of repo
 	digest   digest.Digest
 	bytes    []byte
 	doc      *document
@@ -84,14 +85,14 @@ func (f *fetcher) leave(key string, w *waiting) {
 // manifest returns the bytes that ref names. Errors are *apiError for content
 // that cannot be right and *upstream.Error for the rest.
 func (f *fetcher) manifest(ctx context.Context, ref reference.Named) (*Manifest, error) {
-	repo := reference.TrimNamed(ref)
+	name := ref.Name()
 	if c, ok := ref.(reference.Canonical); ok {
-		if m, ok := f.content.Get(repo.Name(), c.Digest()); ok {
+		if m, ok := f.content.Get(name, c.Digest()); ok {
 			return m, nil
 		}
 	} else if t, ok := ref.(reference.NamedTagged); ok {
-		if d, fresh := f.tags.Get(repo.Name(), t.Tag()); fresh {
-			if m, ok := f.content.Get(repo.Name(), d); ok {
+		if d, fresh := f.tags.Get(name, t.Tag()); fresh {
+			if m, ok := f.content.Get(name, d); ok {
 				return m, nil
 			}
 		}
@@ -162,7 +163,7 @@ func (f *fetcher) fetch(ctx context.Context, ref reference.Named) (*Manifest, er
 // note records what m lists. Only what may be sent is noted: facts from what is
 // denied would be of no use, and take the room of others.
 func (f *fetcher) note(m *Manifest) {
-	f.graph.Manifest(m.repo.Name(), m.digest, m.children, m.blobs)
+	f.graph.Manifest(m.name, m.digest, m.children, m.blobs)
 }
 
 // unmoved answers for a tag that was known before, when a HEAD says that it still
@@ -218,6 +219,6 @@ func newManifest(repo, ref reference.Named, got upstream.Manifest) (*Manifest, e
 	if doc.mediaType != mediaTypeSchema1Signed && algorithm.FromBytes(got.Bytes) != found {
 		return nil, errMismatch("the upstream's manifest for %s is not of the kind that its digest is for", ref)
 	}
-	return &Manifest{repo: repo, digest: found, bytes: got.Bytes, doc: doc,
+	return &Manifest{repo: repo, name: repo.Name(), digest: found, bytes: got.Bytes, doc: doc,
 		children: doc.childDigests(), blobs: doc.blobDigests()}, nil
 }

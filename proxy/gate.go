@@ -79,7 +79,7 @@ func (g *gate) admit(ctx context.Context, ref reference.Named, m *Manifest) (Out
 		// The facts that R was asked for as T, that T was D, and what D lists, say
 		// nothing about later verdicts: those are asked for each time. They may have
 		// been forgotten since the last pull, so every pull records them.
-		g.graph.Root(m.repo.Name(), rootName(ref), m.digest)
+		g.graph.Root(m.name, rootName(ref), m.digest)
 		g.note(m)
 	}
 	return out, err
@@ -129,7 +129,6 @@ func (g *gate) admitDigest(ctx context.Context, ref reference.Canonical, m *Mani
 // admitByRoots looks for a root that is allowed now and is m or lists it, through
 // indexes of indexes. Without one the outcome denies.
 func (g *gate) admitByRoots(ctx context.Context, m *Manifest) (Outcome, error) {
-	repo := m.repo.Name()
 	var doubt error
 	seen := map[digest.Digest]bool{m.digest: true}
 	level := []digest.Digest{m.digest}
@@ -142,7 +141,7 @@ func (g *gate) admitByRoots(ctx context.Context, m *Manifest) (Outcome, error) {
 			} else if out.Forward() {
 				return out, nil
 			}
-			for _, p := range g.graph.Parents(repo, d) {
+			for _, p := range g.graph.Parents(m.name, d) {
 				if !seen[p] && len(seen) < maxAncestors {
 					seen[p] = true
 					parents = append(parents, p)
@@ -157,7 +156,7 @@ func (g *gate) admitByRoots(ctx context.Context, m *Manifest) (Outcome, error) {
 // allowedRoot judges manifest d, which is m or an index above it, under each
 // reference that it was asked for as.
 func (g *gate) allowedRoot(ctx context.Context, m *Manifest, d digest.Digest) (Outcome, error) {
-	roots := g.graph.Roots(m.repo.Name(), d)
+	roots := g.graph.Roots(m.name, d)
 	var doubt error
 	for _, name := range roots[:min(len(roots), maxRoots)] {
 		if d == m.digest && name == "@"+d.String() {
