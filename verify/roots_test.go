@@ -47,4 +47,12 @@ func TestRevisionCoversTrustRoots(t *testing.T) {
 	if v := verify(t, e, subject(t, v1)); first == without || e.Revision() == first || v.Revision != e.Revision() {
 		t.Errorf("%s, %s, %s; verdict of %s", without, first, e.Revision(), v.Revision)
 	}
+	second := e.Revision()
+	p, err := w.load(`{"default":[{"type":"insecureAcceptAnything"}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Replace(p); e.Revision() == second {
+		t.Error("another policy has the same revision")
+	}
 }
