@@ -39,7 +39,7 @@ fuzz: ## every fuzz target for FUZZTIME
 	deploy/fuzz.sh $(or $(FUZZTIME),10s)
 
 bench: build ## ratios against peers, in one run
-	e2e/bench/run.sh
+	PULLGATE_BIN=$(CURDIR)/bin/pullgate $(GO) test -count=1 -timeout 20m -v -tags '$(TAGS) bench' ./e2e/bench
 
 tools: ## Debian packages of the clients and signers that the tests run, when this is root on Debian
 	deploy/test-tools.sh

@@ -179,6 +179,19 @@ func BenchmarkWarmVerdict(b *testing.B) {
 	}
 }
 
+// BenchmarkWarmVerdictCrowd decides about one image for everybody at once.
+func BenchmarkWarmVerdictCrowd(b *testing.B) {
+	w, ref := warmCases()[0].warm(b)
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			if out, err := w.handler.Judge(b.Context(), ref); err != nil || !out.Forward() {
+				b.Error(out, err)
+			}
+		}
+	})
+}
+
 // A verdict that was made before costs the same whatever else stands in the policy
 // and in report_only.
 func TestAWarmVerdictDoesNotGrowWithThePolicy(t *testing.T) {
