@@ -6,9 +6,9 @@ import (
 	"github.com/distribution/reference"
 )
 
-// The grammar of names is read by hand. It is asked for each request, and the
-// regular expressions that say the same would take more time than all the rest of an
-// answer from memory. Tests hold it to them.
+// The grammar of names is read by hand. It is asked for each request, and regular
+// expressions that say the same take as long as all the rest of an answer from
+// memory. Tests hold it to them.
 
 // isRepositoryPath reports whether s is a <name> of the OCI distribution
 // specification, section "Pulling manifests":
