@@ -80,11 +80,11 @@ func (e *Engine) Verify(ctx context.Context, s Subject) (v Verdict, err error) {
 	if p == nil {
 		return Verdict{}, errors.New("no policy is in force")
 	}
-	return e.verify(ctx, p, s)
+	return e.verify(ctx, p, s, nil)
 }
 
-// verify judges s. Above are the images whose base s is said to be.
-func (e *Engine) verify(ctx context.Context, p *Policy, s Subject, above ...string) (v Verdict, err error) {
+// verify judges s. Above are the images whose base s is said to be, nil for none.
+func (e *Engine) verify(ctx context.Context, p *Policy, s Subject, above *descent) (v Verdict, err error) {
 	v.Revision = e.revisionOf(p)
 	defer func() {
 		// Signatures come from anybody. A parser that trips over one must neither
@@ -136,7 +136,7 @@ func (e *Engine) find(ctx context.Context, p *Policy, j *judged, reqs []*require
 	q := discover.Query{Ref: j.ref(), Digest: j.canonical, Lookaside: base,
 		Subject: ocispec.Descriptor{MediaType: j.subject.MediaType, Digest: j.canonical, Size: int64(len(j.subject.Manifest))}}
 	for _, r := range reqs {
-		r.wants(&q)
+		r.wants(&q, j)
 	}
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()

@@ -175,7 +175,7 @@ func identity(raw json.RawMessage) (bundle.Identity, string, error) {
 	return id, clean(fmt.Sprintf("%s (issuer %s)", subject+subjectRE, issuer+issuerRE)), err
 }
 
-func (x *bundleSigned) wants(q *discover.Query) { q.Referrers, q.Attachments = true, true }
+func (x *bundleSigned) wants(q *discover.Query, _ *judged) { q.Referrers, q.Attachments = true, true }
 
 func (x *bundleSigned) required() string { return "a sigstore signature by " + x.trust.who }
 
