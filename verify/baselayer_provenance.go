@@ -164,6 +164,8 @@ func (p *provenance) none(looked []string) error {
 	switch {
 	case p.found == 0:
 		why += "and no SLSA provenance found at " + strings.Join(looked, " and ")
+	case len(p.others) == 0 && len(p.skipped) > 0:
+		why += "and nothing in its SLSA provenance can be used"
 	case len(p.others) == 0:
 		why += "and its SLSA provenance names no materials"
 	default:

@@ -38,7 +38,7 @@ func (m Material) Image() (Image, error) {
 	}
 	for _, d := range m.Digest {
 		if d.Algorithm() == img.Digest.Algorithm() && d != img.Digest {
-			return Image{}, fmt.Errorf("%s names %s, and the digest beside it is %s", plain(m.URI), img.Digest, d)
+			return Image{}, fmt.Errorf("two digests for one image: %s beside %s", d, plain(m.URI))
 		}
 	}
 	return img, nil

@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"errors"
 	"fmt"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
@@ -13,7 +12,7 @@ import (
 
 // UntrustedStatement is the in-toto statement in a bundle or a DSSE envelope, which
 // anybody can have written: nothing of it is verified. It is for hints, never for
-// decisions. A document that can hold none, such as a signature, is an error.
+// decisions. A bundle that is a signature holds none: nil.
 func UntrustedStatement(d discover.Document) (statement []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil { // as in guarded; here it is the document's own fault
@@ -34,7 +33,7 @@ func UntrustedStatement(d discover.Document) (statement []byte, err error) {
 	}
 	env := b.GetDsseEnvelope()
 	if env == nil {
-		return nil, errors.New("a signature, which attests nothing")
+		return nil, nil
 	}
 	if env.GetPayloadType() != intotoType {
 		return nil, fmt.Errorf("DSSE envelope: expected payload type %s, found %.100q", intotoType, env.GetPayloadType())
