@@ -45,7 +45,8 @@ func (x *baseLayer) fromProvenance(ctx context.Context, in *judging, repo refere
 	p.read(in.found.Documents, in.image.canonical)
 	looked := in.found.Looked
 	if index := in.image.index(); len(p.hints) == 0 && index != "" {
-		q := discover.Query{Ref: in.image.ref(), Digest: index, Referrers: true, Attestations: true, Statements: true}
+		q := in.policy.query(in.image, index)
+		q.Referrers, q.Attestations, q.Statements = true, true, true
 		above, err := in.engine.finder.Find(ctx, q)
 		if err != nil {
 			return nil, fmt.Errorf("provenance of index %s: %w", index, err)

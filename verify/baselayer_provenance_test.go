@@ -434,3 +434,33 @@ func TestStatementsMeetNothingElse(t *testing.T) {
 		}
 	}
 }
+
+// TestBaseProvenanceElsewhere: with a signature repository, provenance of the image and
+// of its index is there, and what lies beside the image is not asked for.
+func TestBaseProvenanceElsewhere(t *testing.T) {
+	const elsewhere = "signatures.example.com/all"
+	for _, of := range []string{"image", "index", "nothing"} {
+		o := newOnBase(t, ofRepository(baseRepo))
+		m := o.bake(appRepo, recipe{layers: []string{"os1", "os2", "app"}})
+		s := subjectOf(t, appTag, m)
+		s.Index = o.index([]string{amd64}, m)
+		about := map[string][]byte{"image": m, "index": s.Index, "nothing": nil}[of]
+		p := envelope(o.provenanceOf(attest.ProvenanceV1, digest.FromBytes(about), used{purl(baseTag), o.digest}))
+		a := o.attestation(envelopeType, p, "")
+		o.reg.blobs[elsewhere+"@"+digest.FromBytes(p).String()] = p
+		o.reg.manifests[elsewhere+":sha256-"+digest.FromBytes(about).Encoded()+".att"] = a
+		o.atTag(m, o.provenanceOf(attest.ProvenanceV1, s.Digest, used{purl(baseTag), o.digest}))
+		o.write("policy.json", policyFor(t, o.scopes))
+		options := o.options()
+		options.SignatureRepositories = map[string]string{appRepo: elsewhere}
+		policy, err := LoadPolicy(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := NewEngine(policy, o.reg, o.web)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantBased(t, verify(t, e, s), map[string]string{"nothing": "no SLSA provenance found at " + elsewhere}[of])
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/pullgate/pullgate/verify/discover"
@@ -98,6 +99,7 @@ func (e *Engine) verify(ctx context.Context, p *Policy, s Subject, above *descen
 		return v, err
 	}
 	j.above = above
+	v.Basis = e.basisOf(p, v.Revision, j.subject.Transport, s.Ref)
 	scope, reqs := p.scopeFor(j.subject.Transport, s.Ref)
 	v.Scope = scope
 	if len(reqs) == 0 {
@@ -133,14 +135,20 @@ func (e *Engine) find(ctx context.Context, p *Policy, j *judged, reqs []*require
 	if err != nil {
 		return discover.Found{}, err
 	}
-	q := discover.Query{Ref: j.ref(), Digest: j.canonical, Lookaside: base,
-		Subject: ocispec.Descriptor{MediaType: j.subject.MediaType, Digest: j.canonical, Size: int64(len(j.subject.Manifest))}}
+	q := p.query(j, j.canonical)
+	q.Lookaside = base
+	q.Subject = ocispec.Descriptor{MediaType: j.subject.MediaType, Digest: j.canonical, Size: int64(len(j.subject.Manifest))}
 	for _, r := range reqs {
 		r.wants(&q, j)
 	}
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	return e.finder.Find(ctx, q)
+}
+
+// query asks nothing yet about manifest d, which is j or its index.
+func (p *Policy) query(j *judged, d digest.Digest) discover.Query {
+	return discover.Query{Ref: j.ref(), Digest: d, Repository: p.repositories.of(j.ref())}
 }
 
 // evaluateAll completes v: the image is allowed when every requirement is met.

@@ -50,7 +50,7 @@ var schemes = []string{"docker", "oci", "docker-image"}
 
 // ParseImageURI reads an image's name as build tools write it into provenance: a
 // package URL of type docker (BuildKit) or oci (with repository_url), a name behind
-// docker://, oci:// or docker-image://, or a fully qualified name alone. The error is
+// docker://, oci:// or docker-image://, or a name with its registry alone. The error is
 // [ErrNoImage] for URIs of other things, and another one for an image's name that
 // cannot be read (package-url specification, types docker and oci;
 // [reference.ParseNormalizedNamed]).
@@ -70,9 +70,12 @@ func ParseImageURI(uri string) (Image, error) {
 	case known:
 		return parseName(uri, rest)
 	}
-	named, err := reference.ParseNamed(uri)
+	if host, _, _ := strings.Cut(uri, "/"); host == uri || !strings.ContainsAny(host, ".:") && host != "localhost" {
+		return Image{}, ErrNoImage // a file's name, an id; or a short name, who knows
+	}
+	named, err := reference.ParseNormalizedNamed(uri)
 	if err != nil {
-		return Image{}, ErrNoImage // a file's name, an id
+		return Image{}, ErrNoImage
 	}
 	return imageOf(named), nil
 }

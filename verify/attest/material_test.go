@@ -50,6 +50,11 @@ func TestParseImageURI(t *testing.T) {
 		"pkg:github/moby/buildkit@v0.11":                                                                 "-",
 		"pkg:npm/%40angular/core@1":                                                                      "-",
 		"main.go":                                                                                        "-",
+		"docker.io/busybox@sha256:" + hexA:                                                               "docker.io/library/busybox" + a, // Cloud Build
+		"quay.io/containers/skopeo:v1.16.1@sha256:" + hexA:                                               "quay.io/containers/skopeo:v1.16.1" + a,
+		"cmd/app/main.go":                                                                                "-",
+		"./Dockerfile":                                                                                   "-",
+		"a.example.com/b c":                                                                              "-",
 		"debian:12":                                                                                      "-", // no scheme: it could be anything
 		"":                                                                                               "-",
 		"pkg:":                                                                                           "-",
