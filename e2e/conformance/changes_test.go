@@ -19,6 +19,44 @@ import (
 func firstTime(b *document)  { b.set(stamps, []any{b.get(stamps + ".0")}) }
 func secondTime(b *document) { b.set(stamps, []any{b.get(stamps + ".1")}) }
 
+// bareTime takes the certificates out of the timestamp, which its signature does not
+// cover (RFC 5652, SignedData.certificates).
+func bareTime(b *document) {
+	const place = stamps + ".0.signedTimestamp"
+	raw, err := base64.StdEncoding.DecodeString(b.text(place))
+	must(b.t, err)
+	var response struct{ Status, Token asn1.RawValue }
+	unmarshal(b.t, raw, &response)
+	var token struct {
+		Type asn1.ObjectIdentifier
+		Data struct {
+			Version             int
+			Algorithms, Content asn1.RawValue
+			Certificates        asn1.RawValue `asn1:"optional,tag:0"`
+			Signers             asn1.RawValue
+		} `asn1:"explicit,tag:0"`
+	}
+	unmarshal(b.t, response.Token.FullBytes, &token)
+	if len(token.Data.Certificates.FullBytes) == 0 {
+		b.t.Fatal("the timestamp holds no certificates")
+	}
+	token.Data.Certificates = asn1.RawValue{}
+	response.Token.FullBytes, err = asn1.Marshal(token)
+	must(b.t, err)
+	raw, err = asn1.Marshal(response)
+	must(b.t, err)
+	b.set(place, base64.StdEncoding.EncodeToString(raw))
+}
+
+func unmarshal(t *testing.T, der []byte, v any) {
+	t.Helper()
+	rest, err := asn1.Unmarshal(der, v)
+	must(t, err)
+	if len(rest) > 0 {
+		t.Fatalf("%d bytes more than expected", len(rest))
+	}
+}
+
 // note splits a signature line of a checkpoint into name and bytes: four of the key
 // hint, then the signature (the signed note format, C2SP.org/signed-note).
 func note(line string) (name string, sig []byte) {

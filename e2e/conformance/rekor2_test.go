@@ -53,7 +53,9 @@ func rekor2Times() map[string]made {
 			root: func(r *document) {
 				r.top = read(r.t, "rekor2-timestamp-wrong-tsa-validity-borrow_fail", "trusted_root.json").top
 			}},
-		"rekor2-timestamp-untrusted-tsa-with-embedded-cert_fail": {from: twice, edit: firstTime, root: otherAuthority, why: "threshold not met"},
-		"trust-root-tsa-validity-end-inclusive":                  {from: twice, edit: firstTime, root: ends("2025-06-12T12:02:20Z")},
+		"rekor2-timestamp-untrusted-tsa-with-embedded-cert_fail":    {from: twice, edit: firstTime, root: otherAuthority, why: "threshold not met"},
+		"rekor2-timestamp-without-embedded-cert":                    {from: twice, edit: func(b *document) { firstTime(b); bareTime(b) }},
+		"rekor2-timestamp-untrusted-tsa-without-embedded-cert_fail": {from: twice, edit: func(b *document) { firstTime(b); bareTime(b) }, root: otherAuthority, why: "threshold not met"},
+		"trust-root-tsa-validity-end-inclusive":                     {from: twice, edit: firstTime, root: ends("2025-06-12T12:02:20Z")},
 	}
 }
