@@ -19,7 +19,8 @@ const (
 )
 
 // made is a case of the suite of which the file is not here. It is made from one
-// that is, in the way that the suite's README of the case says.
+// that is, in the way that the suite's README of the case says. A few are neighbours
+// of the suite's cases.
 type made struct {
 	from string // a folder; message when empty
 	edit func(b *document)
@@ -84,8 +85,7 @@ func forms() map[string]made {
 		"happy-path-v0.2":               {edit: func(b *document) { b.asChain(v02) }},
 		"happy-path-v0.3-new-mediaType": {edit: func(b *document) { b.set("mediaType", v03) }},
 
-		"bundle-unknown-version_fail":    {edit: func(b *document) { b.set("mediaType", v01[:len(v01)-3]+"99.9") }, why: "bundle"},
-		"bundle-malformed-json_fail":     {edit: func(b *document) { b.top = "{" }, why: "sigstore bundle"},
+		"bundle-unknown-version_fail":    {edit: func(b *document) { b.set("mediaType", v01[:len(v01)-3]+"99.9") }, why: "unsupported media type"},
 		"bundle-negative-log-index_fail": {edit: func(b *document) { b.set(entry+".logIndex", "-1") }, why: "nil value in transaction log entry"},
 		"bundle-empty-certificate-chain_fail": {why: "missing verification material",
 			edit: func(b *document) { b.asChain(v01); b.set(chain, []any{}) }},
@@ -116,11 +116,11 @@ func logs() map[string]made {
 		"inclusion-proof-corrupted-hash_fail": {edit: func(b *document) { b.flip(proof + ".hashes.0") }, why: "calculated root"},
 		"invalid-inclusion-proof_fail":        {edit: another(proof), why: "calculated root"},
 		"set-invalid-signature_fail":          {edit: func(b *document) { b.flip(entry + ".inclusionPromise.signedEntryTimestamp") }, why: "not enough verified log entries"},
-		"integrated-time-in-future_fail":      {edit: func(b *document) { b.set(entry+".integratedTime", "1899999999") }, why: "not enough verified log entries"},
-		"wrong-hashedrekord-entry_fail":       {edit: another(entry), why: "signature does not match"},
-		"wrong-hashedrekord-cert-and-sig_fail": {why: "signature does not match",
+		"integrated-time-changed_fail":        {edit: func(b *document) { b.set(entry+".integratedTime", "1899999999") }, why: "not enough verified log entries"},
+		"wrong-hashedrekord-entry_fail":       {edit: another(entry), why: "log signature does not match"},
+		"wrong-hashedrekord-cert-and-sig_fail": {why: "log signature does not match",
 			edit: swapEntry},
-		"cve-2022-36056-swapped-tlog-entry_fail": {why: "signature does not match", edit: swapEntry},
+		"cve-2022-36056-swapped-tlog-entry_fail": {why: "log signature does not match", edit: swapEntry},
 		"incorrect-public-key_fail":              {edit: otherKeyInEntry, why: "verifying signature"},
 	}
 }
@@ -145,31 +145,30 @@ func contents() map[string]made {
 		return args
 	}
 	return map[string]made{
-		"signature-mismatch_fail":      {edit: func(b *document) { b.flip(signature) }, why: "signature"},
+		"signature-mismatch_fail":      {edit: func(b *document) { b.flip(signature) }, why: "log signature does not match"},
 		"message-digest-mismatch_fail": {edit: func(b *document) { b.flip("messageSignature.messageDigest.digest") }, why: "message signature: expected one over"},
 		"wrong-material_fail":          {args: wrongArtifact, why: "message signature: expected one over"},
 		"wrong-hashedrekord-artifact_fail": {why: "hashedrekord entry digest", args: wrongArtifact,
 			edit: func(b *document) { otherDigest(b, artifact[:len(artifact)-4]+"0000") }},
 
 		"happy-path-intoto-in-dsse-v3": {from: attestation},
-		"dsse-invalid-sig_fail":        {from: attestation, edit: func(b *document) { b.flip("dsseEnvelope.signatures.0.sig") }, why: "signature"},
-		"dsse-mismatch-envelope_fail": {from: attestation, why: "does not match",
-			edit: func(b *document) { moreSpace(b) }},
+		"dsse-invalid-sig_fail":        {from: attestation, edit: func(b *document) { b.flip("dsseEnvelope.signatures.0.sig") }, why: "log signature does not match"},
+		"dsse-mismatch-envelope_fail": {from: attestation, why: "payload hash",
+			edit: moreSpace},
 		"dsse-mismatch-sig_fail":                   {from: attestation, edit: func(b *document) { twin(b, "dsseEnvelope.signatures.0.sig") }, why: "log signature does not match"},
-		"dsse-with-hashedrekord-invalid-sig_fail":  {from: dsse, edit: func(b *document) { b.flip("dsseEnvelope.signatures.0.sig") }, why: "signature"},
+		"dsse-with-hashedrekord-invalid-sig_fail":  {from: dsse, edit: func(b *document) { b.flip("dsseEnvelope.signatures.0.sig") }, why: "log signature does not match"},
 		"dsse-with-hashedrekord-mismatch-sig_fail": {from: dsse, edit: func(b *document) { twin(b, "dsseEnvelope.signatures.0.sig") }, why: "log signature does not match"},
 		"intoto-expired-certificate_fail": {from: "intoto-with-custom-trust-root", why: "leaf certificate verification failed",
 			root: func(r *document) { r.set("certificateAuthorities.0.validFor.end", "2023-01-31T00:00:00Z") }},
-		"intoto-missing-inclusion-proof_fail":           {from: "intoto-with-custom-trust-root", edit: func(b *document) { b.drop(proof) }, why: "inclusion proof missing"},
-		"intoto-log-entry-mismatch_fail":                {from: "intoto-with-custom-trust-root", edit: func(b *document) { moreSpace(b) }, why: "does not match"},
-		"intoto-set-outside-signing-cert-validity_fail": {from: "intoto-with-custom-trust-root", edit: func(b *document) { b.set(entry+".integratedTime", "1675296000") }, why: "not enough verified log entries"},
+		"intoto-missing-inclusion-proof_fail": {from: "intoto-with-custom-trust-root", edit: func(b *document) { b.drop(proof) }, why: "inclusion proof missing"},
+		"intoto-log-entry-mismatch_fail":      {from: "intoto-with-custom-trust-root", edit: moreSpace, why: "payload hash"},
 
 		"managed-key-happy-path": {from: keyed},
 		"managed-key-no-key_fail": {from: keyed, why: "not enough verified log entries",
 			args: func(args []string) []string {
 				return slices.Replace(args, slices.Index(args, "--key"), slices.Index(args, "--key")+2, "--certificate-identity", identity, "--certificate-oidc-issuer", issuer)
 			}},
-		"managed-key-wrong-key_fail": {from: keyed, why: "signature",
+		"managed-key-wrong-key_fail": {from: keyed, why: "failed to verify signature",
 			args: func(args []string) []string {
 				args[slices.Index(args, "--key")+1] = filepath.Join(cases, "intoto-canonical-log-entry", "key.pub")
 				return args
@@ -185,11 +184,11 @@ func contents() map[string]made {
 func roots() map[string]made {
 	const ctKey, logTimes = "ctlogs.1.publicKey.rawBytes", "tlogs.0.publicKey.validFor"
 	return map[string]made{
-		"invalid-ct-key_fail":                         {root: func(r *document) { r.set(ctKey, r.get("tlogs.0.publicKey.rawBytes")) }, why: "SCT"},
-		"trust-root-tlog-missing-validity-start_fail": {root: func(r *document) { r.drop(logTimes + ".start") }, why: "trusted root"},
+		"invalid-ct-key_fail":                         {root: func(r *document) { r.set(ctKey, r.get("tlogs.0.publicKey.rawBytes")) }, why: "only able to verify 0 SCT entries"},
+		"trust-root-tlog-missing-validity-start_fail": {root: func(r *document) { r.drop(logTimes + ".start") }, why: "missing public key validity period start"},
 		// The time of the entry is 1710869186.
 		"trust-root-tlog-validity-end-inclusive": {root: func(r *document) { r.set(logTimes+".end", "2024-03-19T17:26:26Z") }},
-		"trust-root-tlog-validity-ended_fail":    {root: func(r *document) { r.set(logTimes+".end", "2024-03-19T17:26:25Z") }, why: "log"},
+		"trust-root-tlog-validity-ended_fail":    {root: func(r *document) { r.set(logTimes+".end", "2024-03-19T17:26:25Z") }, why: "not enough verified log entries"},
 		"sct-duplicate-intermediate-name":        {root: decoyFirst},
 	}
 }
@@ -200,15 +199,15 @@ func rekor2() map[string]made {
 		"rekor2-happy-path":              {from: twice, edit: firstTime},
 		"rekor2-no-inclusion-proof_fail": {from: twice, edit: func(b *document) { firstTime(b); b.drop(proof) }, why: "inclusion proof missing"},
 		"rekor2-no-timestamp_fail":       {from: twice, edit: func(b *document) { b.set(stamps, []any{}) }, why: "threshold not met"},
-		"rekor2-signature-mismatch_fail": {from: twice, edit: func(b *document) { firstTime(b); twin(b, signature) }, why: "verifying log entry"},
+		"rekor2-signature-mismatch_fail": {from: twice, edit: func(b *document) { firstTime(b); twin(b, signature) }, why: "calculated root"},
 	}
 }
 
-// emptyFile is a path that is no JSON.
-func emptyFile(t *testing.T) string {
+// fileWith is the path of a file with a text.
+func fileWith(t *testing.T, text string) string {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "empty")
-	must(t, os.WriteFile(name, nil, 0o600))
+	name := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(name, []byte(text), 0o600))
 	return name
 }
 
@@ -217,7 +216,7 @@ func emptyFile(t *testing.T) string {
 func TestNotUsable(t *testing.T) {
 	good := arguments(t, message)
 	must(t, conformance.Run(good))
-	empty := emptyFile(t)
+	empty := fileWith(t, "")
 	with := func(option, value string) []string {
 		args := slices.Clone(good)
 		replace(t, args, option, value)
@@ -231,6 +230,7 @@ func TestNotUsable(t *testing.T) {
 		"two artifacts":    append(slices.Clone(good), artifact),
 		"missing artifact": append(slices.Clone(good[:len(good)-1]), "sha256:short"),
 		"empty bundle":     with("--bundle", empty),
+		"malformed bundle": with("--bundle", fileWith(t, `{"mediaType":`)),
 		"missing bundle":   with("--bundle", empty+"x"),
 		"empty root":       with("--trusted-root", empty),
 		"no identity":      with("--certificate-identity", ""),

@@ -18,11 +18,11 @@ func rekor2Checkpoints() map[string]made {
 	}
 	const origin = "log2025-alpha1.rekor.sigstage.dev"
 	return map[string]made{
-		"rekor2-checkpoint-missing-origin_fail":        {from: twice, edit: without(0), why: "verifying log entry"},
-		"rekor2-checkpoint-missing-size_fail":          {from: twice, edit: without(1), why: "verifying log entry"},
-		"rekor2-checkpoint-missing-root-hash_fail":     {from: twice, edit: without(2), why: "verifying log entry"},
-		"rekor2-checkpoint-missing-log-signature_fail": {from: twice, edit: without(4), why: "verifying log entry"},
-		"rekor2-checkpoint-no-matching-signature_fail": {from: twice, why: "verifying log entry",
+		"rekor2-checkpoint-missing-origin_fail":        {from: twice, edit: without(0), why: "failed to verify signatures on checkpoint"},
+		"rekor2-checkpoint-missing-size_fail":          {from: twice, edit: without(1), why: "failed to verify signatures on checkpoint"},
+		"rekor2-checkpoint-missing-root-hash_fail":     {from: twice, edit: without(2), why: "failed to verify signatures on checkpoint"},
+		"rekor2-checkpoint-missing-log-signature_fail": {from: twice, edit: without(4), why: "failed to verify signatures on checkpoint"},
+		"rekor2-checkpoint-no-matching-signature_fail": {from: twice, why: "failed to verify signatures on checkpoint",
 			edit: lines(editNote(func(_ string, s []byte) string { return noteLine("other.example", s) }))},
 
 		"rekor2-checkpoint-cosigned":             {from: twice, edit: with(5, witness("witness.example"))},
@@ -48,14 +48,14 @@ func rekor2Times() map[string]made {
 		"rekor2-timestamp-with-incorrect-time_fail": {from: twice, edit: secondTime, why: "leaf certificate verification failed"},
 		"rekor2-timestamp-payload-mismatch_fail": {from: twice, why: "hashed messages don't match",
 			edit: func(b *document) { b.set(stamps, bundleOf(b.t, "rekor2-dsse-happy-path").get(stamps)) }},
-		"rekor2-timestamp-outside-trust-root-tsa-validity_fail": {from: twice, edit: firstTime, root: ends("2025-06-01T00:00:00Z"), why: "threshold not met"},
-		"rekor2-timestamp-wrong-tsa-validity-borrow_fail": {from: twice, edit: firstTime, why: "trusted root",
+		"rekor2-timestamp-outside-trust-root-tsa-validity_fail": {from: twice, edit: firstTime, root: ends("2025-06-01T00:00:00Z"), why: "timestamp is after the validity period end"},
+		"rekor2-timestamp-wrong-tsa-validity-borrow_fail": {from: twice, edit: firstTime, why: "cert chain is empty",
 			root: func(r *document) {
 				r.top = read(r.t, "rekor2-timestamp-wrong-tsa-validity-borrow_fail", "trusted_root.json").top
 			}},
-		"rekor2-timestamp-untrusted-tsa-with-embedded-cert_fail":    {from: twice, edit: firstTime, root: otherAuthority, why: "threshold not met"},
+		"rekor2-timestamp-untrusted-tsa-with-embedded-cert_fail":    {from: twice, edit: firstTime, root: otherAuthority, why: "does not match the provided TSA certificate"},
 		"rekor2-timestamp-without-embedded-cert":                    {from: twice, edit: func(b *document) { firstTime(b); bareTime(b) }},
-		"rekor2-timestamp-untrusted-tsa-without-embedded-cert_fail": {from: twice, edit: func(b *document) { firstTime(b); bareTime(b) }, root: otherAuthority, why: "threshold not met"},
+		"rekor2-timestamp-untrusted-tsa-without-embedded-cert_fail": {from: twice, edit: func(b *document) { firstTime(b); bareTime(b) }, root: otherAuthority, why: "No certificate for signer"},
 		"trust-root-tsa-validity-end-inclusive":                     {from: twice, edit: firstTime, root: ends("2025-06-12T12:02:20Z")},
 	}
 }
