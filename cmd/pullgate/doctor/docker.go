@@ -195,6 +195,9 @@ func (d *docker) registry(registry string) {
 	decided := d.byProxy(d.proxies, registry)
 	if decided {
 		d.proxiedTrust(registry, dockerCerts)
+		if d.mayReadHosts() && d.proxied(d.proxies, registry) {
+			d.byHosts([]string{dockerCerts}, registry, hostRules{serverAlone: true, p: d.proxies, proxied: true})
+		}
 	} else {
 		decided = d.hostsOf(registry)
 	}
@@ -206,13 +209,18 @@ func (d *docker) registry(registry string) {
 	}
 }
 
+// mayReadHosts reports whether certs.d may be read for hosts.toml.
+func (d *docker) mayReadHosts() bool {
+	major, known := majorOf(d.facts.version)
+	return d.store != storeGraph && !(known && major < 28)
+}
+
 // hostsOf judges certs.d, which is read for hosts.toml by the containerd image
 // store of docker ≥ 28 only.
 func (d *docker) hostsOf(registry string) bool {
 	dir, _ := d.hostDir([]string{dockerCerts}, registry)
 	file := path.Join(dir, "hosts.toml")
-	major, known := majorOf(d.facts.version)
-	if d.store == storeContainerd && !(known && major < 28) {
+	if d.store == storeContainerd && d.mayReadHosts() {
 		return d.byHosts([]string{dockerCerts}, registry, hostRules{serverAlone: true, p: d.proxies})
 	}
 	if dir == "" || !d.n.has(file) {

@@ -304,6 +304,15 @@ func TestProofs(t *testing.T) {
 		c.o.ContainerdAddress = "/run/x.sock"
 		c.expect("containerd", ResultOpenByConfiguration, ExitOpen)
 	})
+	t.Run("podman asks a mirror beside the proxy first, which does not have the canary", func(t *testing.T) {
+		c := newClinic(t, files{
+			regs:              "[[registry]]\nprefix = 'docker.io'\nlocation = 'docker.io'\n[[registry.mirror]]\nlocation = 'mirror.internal'\n",
+			"etc/environment": "https_proxy=http://127.0.0.1:1\nno_proxy=.internal\n",
+		})
+		c.o.Proxy = "http://127.0.0.1:1"
+		c.client("podman", 125, "Error: initializing source docker://x: (Mirrors also failed: [mirror.internal/x: manifest unknown]): docker.io/"+canary+": denied: pullgate canary c0")
+		c.expect("podman", ResultOpenByConfiguration, ExitOpen)
+	})
 	t.Run("CRI-O asks Hub after the gate", func(t *testing.T) {
 		c := newClinic(t, files{"etc/crio/": "", regs: gateRule})
 		c.listen("run/crio/crio.sock")

@@ -116,9 +116,12 @@ func (k *k3s) registry(registry string) {
 	if k.named(registry) {
 		return
 	}
+	proxied := k.proxied(k.proxies, registry)
 	if k.byProxy(k.proxies, registry) {
 		k.proxiedTrust(registry)
-		return
+		if !proxied {
+			return
+		}
 	}
 	name := registry
 	m, ok := k.conf.Mirrors[name]
@@ -126,8 +129,11 @@ func (k *k3s) registry(registry string) {
 		name = "*"
 		m, ok = k.conf.Mirrors[name]
 	}
-	if !ok {
+	switch {
+	case !ok && !proxied:
 		k.nothing(registry, "")
+		return
+	case !ok:
 		return
 	}
 	line := max(lineOf(k.raw, name+":"), lineOf(k.raw, `"`+name+`"`), lineOf(k.raw, "'"+name+"'"))
@@ -138,6 +144,9 @@ func (k *k3s) registry(registry string) {
 			k.endpointTLS(e)
 			continue
 		}
+		if k.held(k.proxies, e) {
+			continue
+		}
 		k.add(Finding{
 			Severity: SeverityOpen, File: k.source, Line: line, registry: registry,
 			Problem:     "mirrors of " + name + " have " + hostOf(e) + ", which is not the gate",
@@ -145,10 +154,10 @@ func (k *k3s) registry(registry string) {
 			Fix:         k.howto(),
 		})
 	}
-	if gates == 0 {
+	if gates == 0 && !proxied {
 		k.nothing(registry, k.source)
 	}
-	if !k.noDefault {
+	if !k.noDefault && !proxied {
 		k.add(Finding{
 			Severity: SeverityOpen, File: k.source, Line: line, registry: registry,
 			Problem:     "k3s asks " + registry + " itself after the endpoints: disable-default-registry-endpoint is not set",
