@@ -72,6 +72,7 @@ func jsonErrorPosition(b []byte, err error) string {
 type dockerFacts struct {
 	version string
 	store   string
+	mirrors []string // registry-mirrors that it has, each with a slash at its end
 }
 
 // docker looks at dockerd's configuration.
@@ -109,6 +110,7 @@ func (d *docker) inspect() {
 	d.conf.Mirrors = append(d.conf.Mirrors, u.flags("--registry-mirror")...)
 	d.conf.Insecure = append(d.conf.Insecure, u.flags("--insecure-registry")...)
 	d.environment(u)
+	d.running()
 	d.decideStore()
 	d.containerdStore = d.store == storeContainerd
 	for _, r := range d.registries {
@@ -153,6 +155,23 @@ func (d *docker) environment(u unit) {
 		}
 	}
 	d.proxies = d.proxies.overlay(own)
+}
+
+// running notes mirrors that the running daemon has and its files have not: it was
+// started with other ones, and may have other proxies too.
+func (d *docker) running() {
+	for _, m := range d.facts.mirrors {
+		same := func(s string) bool { return strings.TrimRight(s, "/") == strings.TrimRight(m, "/") }
+		if slices.ContainsFunc(d.conf.Mirrors, same) {
+			continue
+		}
+		d.add(Finding{
+			Severity: SeverityWarning, File: d.source, unsure: true,
+			Problem:     "the running dockerd has registry-mirrors with " + hostOf(m) + ", and what it is configured with has not",
+			Consequence: "it was started with another configuration than this, by which it may fall back to docker.io",
+			Fix:         "systemctl restart docker, and run doctor again",
+		})
+	}
 }
 
 // at is where a key of daemon.json is.

@@ -38,6 +38,7 @@ type clinic struct {
 	o      Options
 	mu     sync.Mutex
 	docker []string // requests to docker's daemon
+	mirror string   // that docker's daemon says it has, as JSON
 }
 
 func newClinic(t *testing.T, files map[string]string) *clinic {
@@ -111,7 +112,7 @@ func (c *clinic) daemon(version string, containerd bool, status int, answer stri
 		c.mu.Unlock()
 		switch {
 		case r.URL.Path == "/info":
-			fmt.Fprintf(w, `{"ServerVersion": %q, "DriverStatus": [%s]}`, version, driver)
+			fmt.Fprintf(w, `{"ServerVersion": %q, "DriverStatus": [%s], "RegistryConfig": {"Mirrors": [%s]}}`, version, driver, c.mirror)
 		case r.Method == http.MethodPost:
 			w.WriteHeader(status)
 			fmt.Fprintln(w, answer)
@@ -290,6 +291,12 @@ func TestProofs(t *testing.T) {
 		c := newClinic(t, files{dockerd: `{"registry-mirrors": ["http://GATE"]}`})
 		c.daemon("28.5.0", true, 500, `{"message":"unexpected status: 403 pullgate canary c0"}`)
 		c.expect("docker", ResultOpenByConfiguration, ExitOpen)
+	})
+	t.Run("docker has not been restarted since the mirror was taken away", func(t *testing.T) {
+		c := newClinic(t, files{dockerd: snapshot, dkHosts: gateHosts})
+		c.mirror = `"http://gate.example/"`
+		c.daemon("28.5.0", true, 500, `{"message":"unexpected status: 403 pullgate canary c0"}`)
+		c.expect("docker", ResultNotProven, ExitNotProven)
 	})
 	t.Run("builds behind one fall back, too", func(t *testing.T) {
 		c := newClinic(t, files{dockerd: `{"registry-mirrors": ["http://GATE"]}`})
