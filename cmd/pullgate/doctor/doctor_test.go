@@ -305,6 +305,21 @@ func TestProofs(t *testing.T) {
 		c.note("buildx.version", "0")
 		c.expect("buildx", ResultOpenByConfiguration, ExitOpen)
 	})
+	t.Run("a builder with a BuildKit of its own", func(t *testing.T) {
+		for driver, want := range map[string]string{"docker-container": ResultNotProven, "docker": ResultClosedProven} {
+			c := newClinic(t, files{
+				dockerd:                              `{"proxies": {"https-proxy": "http://127.0.0.1:1"}}`,
+				"root/.docker/buildx/instances/mine": `{"Name": "mine", "Driver": "` + driver + `"}`,
+			})
+			c.o.Proxy = "http://127.0.0.1:1"
+			c.daemon("28.5.0", false, 500, `{"message":"pullgate canary c0"}`)
+			c.client("docker", 1, refusedText)
+			c.note("buildx.version", "0")
+			if got := c.run().client("buildx"); got.Result != want {
+				t.Errorf("%s: %+v", driver, got)
+			}
+		}
+	})
 	t.Run("containerd with the registry behind the gate prints the first error only", func(t *testing.T) {
 		c := newClinic(t, files{cdConf: goodCRI, cdHosts: "server = \"https://registry-1.docker.io\"\n[host.\"http://GATE\"]\n"})
 		c.client("crictl", 1, "403 pullgate canary c0")
