@@ -105,6 +105,13 @@ func (w *accountsWorld) story(t *testing.T, p harness.Person) {
 	mustPull(t, g, mark, p.PullAs(t, alice, w.through(aliceOnly)), aliceOnly, "")
 	mark = g.Mark(t)
 	mustPull(t, g, mark, p.PullAs(t, bob, w.through(forBob)), forBob, "")
+	g.ExpectRecord(t, mark, "who pulled", func(r harness.Record) bool {
+		told := "basic:bob"
+		if w.private.Tokens != nil {
+			told = "bearer:"
+		}
+		return r.Decision == harness.Allowed && strings.HasPrefix(r.Login, told)
+	})
 	for who, account := range map[string]*harness.Account{"bob": bob, "nobody": nobody} {
 		mark = g.Mark(t)
 		if r := p.PullAs(t, account, w.through(aliceOnly)); r.ExitCode == 0 {
