@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -86,6 +88,39 @@ func TestOwnAccounts(t *testing.T) {
 			}
 			t.Run("memory", w.memory)
 			t.Run("leaks", w.leaks)
+		})
+	}
+}
+
+// check judges by the same rules with the account of whoever runs it, when that is
+// given, and never with another.
+func TestCheckWithOwnAccount(t *testing.T) {
+	for mode, tokens := range map[string]bool{"password": false, "token": true} {
+		t.Run(mode, func(t *testing.T) {
+			w := newAccountsWorld(t, tokens)
+			login := func(user string) string {
+				file := filepath.Join(t.TempDir(), "auth.json")
+				auth := base64.StdEncoding.EncodeToString([]byte(user + ":secret of " + user))
+				if err := os.WriteFile(file, fmt.Appendf(nil, `{"auths": {%q: {"auth": %q}}}`, privateRegistry, auth), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return file
+			}
+			for _, tt := range []struct {
+				name string
+				exit int
+				says string
+				args []string
+			}{
+				{"nobody", 2, "asked without credentials", nil},
+				{"alice", 0, "ALLOWED", []string{"--auth-file", login("alice")}},
+				{"bob", 2, "INCONCLUSIVE", []string{"--auth-file", login("bob")}},
+			} {
+				r := w.gate.Command(t, append([]string{"check", aliceOnly.String()}, tt.args...)...)
+				if r.ExitCode != tt.exit || !strings.Contains(r.Output, tt.says) || strings.Contains(r.Output, "secret of") {
+					t.Errorf("%s: exit status %d, expected %d and %q:\n%s", tt.name, r.ExitCode, tt.exit, tt.says, r.Output)
+				}
+			}
 		})
 	}
 }
