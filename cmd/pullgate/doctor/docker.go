@@ -153,6 +153,9 @@ func (d *docker) environment(u unit) {
 		if v != "" {
 			own.set(strings.ReplaceAll(name, "-", "_"), v, d.at(name))
 		}
+		for _, v := range u.flags("--" + name) {
+			own.set(strings.ReplaceAll(name, "-", "_"), v, u.execAt)
+		}
 	}
 	d.proxies = d.proxies.overlay(own)
 }

@@ -106,6 +106,7 @@ func TestCorrectNodesHaveNoFindings(t *testing.T) {
 	}{
 		{"docker by the gate's proxy", "docker", files{dockerd: proxied}},
 		{"docker by its environment", "docker", files{dockerd: "{}", drop: "[Service]\nEnvironment=\"HTTPS_PROXY=http://gate.example:3128\" NO_PROXY=localhost,10.0.0.0/8\n"}},
+		{"docker by its command line", "docker", files{"lib/systemd/system/docker.service": "[Service]\nEnvironment=OPTS=--https-proxy=http://gate.example:3128\nExecStart=/usr/bin/dockerd $NOTHING ${OPTS}\n"}},
 		{"docker by an environment file", "docker", files{
 			"lib/systemd/system/docker.service": "[Service]\nEnvironmentFile=-/etc/default/docker\nExecStart=/usr/sbin/dockerd\n",
 			"etc/default/docker":                "export HTTPS_PROXY=\"http://gate.example:3128/\"\n"}},
@@ -164,6 +165,9 @@ func TestBrokenNodesAreFound(t *testing.T) {
 		{"the gate as a mirror", "docker", files{dockerd: "{\n\"registry-mirrors\": [\"https://gate.example\"]}"}, "open", "/" + dockerd, 2, "falls back to docker.io"},
 		{"another mirror", "docker", files{dockerd: `{"registry-mirrors": ["https://mirror.example"]}`}, "open", "/" + dockerd, 1, "mirror.example, which is not the gate"},
 		{"a mirror on the command line", "docker", files{"lib/systemd/system/docker.service": "[Service]\nExecStart=/usr/bin/dockerd --registry-mirror=https://mirror.example\n"}, "open", "/etc/docker/daemon.json", 0, "mirror.example"},
+		{"a mirror in the variable of a command line", "docker", files{dockerd: proxied, "lib/systemd/system/docker.service": "[Service]\nEnvironmentFile=-/etc/default/docker\nExecStart=/usr/sbin/dockerd -H fd:// $DOCKER_OPTS\n",
+			"etc/default/docker": "DOCKER_OPTS=\"--registry-mirror http://mirror.example -D\"\n"}, "open", "/etc/docker/daemon.json", 0, "mirror.example"},
+		{"a proxy of the command line", "docker", files{dockerd: "{}", drop: viaGate + "ExecStart=\nExecStart=/usr/bin/dockerd --no-proxy=.docker.io\n"}, "open", "/" + drop, 4, "NO_PROXY takes registry-1.docker.io out"},
 		{"another file of configuration", "docker", files{dockerd: proxied, "opt/d.json": "{}", "lib/systemd/system/docker.service": "[Service]\nExecStart=/usr/bin/dockerd --config-file /opt/d.json\n"}, "open", "", 0, "nothing here points docker"},
 		{"skopeo, which reads no containers.conf", "skopeo", files{regs: "", "usr/bin/skopeo": "x", ccConf: "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\"]\n"}, "open", "", 0, "nothing here points skopeo"},
 		{"a later containers.conf", "podman", files{regs: "", ccConf: "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\"]\n", "etc/containers/containers.conf.d/z.conf": "[engine]\nenv = []\n"}, "open", "", 0, "nothing here points podman"},
