@@ -238,6 +238,7 @@ func TestBrokenNodesAreFound(t *testing.T) {
 		{"insecure", "podman", files{regs: rewrite + "insecure = true\n"}, "warning", "/" + regs, 1, "insecure = true"},
 		// k3s
 		{"the default endpoint", "k3s", files{k3sRegs: mirrorsOf}, "open", "/" + k3sRegs, 2, "disable-default-registry-endpoint is not set"},
+		{"the command line sets it back", "k3s", files{k3sRegs: mirrorsOf, k3sConf: "disable-default-registry-endpoint: true\n", "etc/systemd/system/k3s.service": "[Service]\nExecStart=/usr/local/bin/k3s server --disable-default-registry-endpoint=false\n"}, "open", "/" + k3sRegs, 2, "disable-default-registry-endpoint is not set"},
 		{"a drop-in sets it back", "k3s", files{k3sRegs: mirrorsOf, k3sConf: "disable-default-registry-endpoint: true\n", "etc/rancher/k3s/config.yaml.d/x.yaml": "disable-default-registry-endpoint: false\n"}, "open", "/" + k3sRegs, 2, "disable-default-registry-endpoint is not set"},
 		{"an unlisted registry", "k3s", files{k3sRegs: strings.Replace(mirrorsOf, "docker.io", "quay.io", 1), k3sConf: "disable-default-registry-endpoint: true\n"}, "open", "", 0, "nothing here points k3s"},
 		{"another endpoint", "k3s", files{k3sRegs: mirrorsOf + "      - https://mirror.example\n", k3sConf: "disable-default-registry-endpoint: true\n"}, "open", "/" + k3sRegs, 2, "have mirror.example"},

@@ -44,8 +44,11 @@ func (k *k3s) inspect() {
 		k.source = fs[len(fs)-1]
 	}
 	k.config()
-	k.noDefault = k.noDefault || strings.Contains(u.exec, "--disable-default-registry-endpoint") &&
-		!strings.Contains(u.exec, "--disable-default-registry-endpoint=false")
+	for _, w := range u.arguments() { // after the files, which it overrules
+		if value, ok := strings.CutPrefix(w, "--disable-default-registry-endpoint"); ok {
+			k.noDefault = value == "" || value == "=true"
+		}
+	}
 	if raw, ok := k.file(k.source); ok {
 		k.raw = raw
 		if err := decodeYAML(raw, &k.conf); err != nil {
