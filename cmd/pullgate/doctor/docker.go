@@ -286,8 +286,9 @@ func (d *docker) mirrors() bool {
 			f.Problem = "registry-mirrors has the gate: docker falls back to docker.io when a mirror refuses or does not answer"
 			f.Consequence = around("docker.io")
 			// A listener for mirrors stops the fallback of the graph driver, and only
-			// that.
+			// that; and only while it answers, which is less than closed.
 			f.settled = d.store == storeGraph
+			f.unsure = true
 			f.proven = "the gate's refusal stopped docker here; while the gate does not answer, docker asks docker.io: this is no boundary"
 		}
 		d.add(f)
