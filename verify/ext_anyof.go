@@ -230,12 +230,9 @@ func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
 		return outcome{Result: Result{Found: []string{"it has ended on " + a.until.Format(time.RFC3339)}}}, nil
 	}
 	for _, r := range a.all {
-		one, err := in.engine.evaluateOne(ctx, in.policy, in.image, r, in.found, false)
+		one, err := a.one(ctx, in, r)
 		if err != nil {
 			return outcome{}, err
-		}
-		if one.Allowed && !a.before.IsZero() && r.needsSignatures() && !provenBefore(one.times, a.before) {
-			one.Allowed, one.Found = false, []string{fmt.Sprintf("nothing proves that it was signed before %s", a.before.Format(time.RFC3339))}
 		}
 		if !one.Allowed {
 			o.Allowed = false
@@ -244,7 +241,6 @@ func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
 		}
 		o.Signers = append(o.Signers, one.Signers...)
 		o.Evidence = append(o.Evidence, one.Evidence...)
-		o.times = append(o.times, one.times...)
 		o.expires = earliest(o.expires, one.expires)
 	}
 	if !o.Allowed {
@@ -253,15 +249,15 @@ func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
 	return o, nil
 }
 
-// provenBefore tells whether one of the times is before the limit: each is a time
-// at which the signature was there already.
-func provenBefore(times []time.Time, limit time.Time) bool {
-	for _, t := range times {
-		if t.Before(limit) {
-			return true
-		}
+// one judges one requirement. With signedBefore all that look at signatures are
+// extensions that can prove when (see provesTimes).
+func (a alternative) one(ctx context.Context, in *judging, r *requirement) (outcome, error) {
+	if a.before.IsZero() || r.ext == nil {
+		return in.engine.evaluateOne(ctx, in.policy, in.image, r, in.found, false)
 	}
-	return false
+	with := *in
+	with.before = a.before
+	return with.judgeExtension(ctx, r)
 }
 
 // earliest is the earlier of two times, of which zero is none.

@@ -126,7 +126,7 @@ func (x *attested) judge(ctx context.Context, in *judging) (outcome, error) {
 		if ctx.Err() != nil {
 			return outcome{}, ctx.Err()
 		}
-		if done, err := o.take(v, err, d.Digest.String()); done || err != nil {
+		if done, err := in.take(&o, v, err, d.Digest.String()); done || err != nil {
 			o.expires = earliest(earliest(o.expires, ends), expires)
 			return o, err
 		}

@@ -183,7 +183,7 @@ func (x *bundleSigned) wouldPass(ref reference.Named) string {
 	return fmt.Sprintf("a sigstore bundle that signs %s, by %s", clean(ref.String()), x.trust.who)
 }
 
-func (x *bundleSigned) judge(_ context.Context, in *judging) (outcome, error) {
+func (x *bundleSigned) judge(ctx context.Context, in *judging) (outcome, error) {
 	t, expires, err := in.trust(x.trust)
 	if err != nil {
 		return outcome{}, err
@@ -193,12 +193,15 @@ func (x *bundleSigned) judge(_ context.Context, in *judging) (outcome, error) {
 		if d.Kind != discover.KindBundle {
 			continue
 		}
+		if ctx.Err() != nil {
+			return outcome{}, ctx.Err() // nobody waits, and strangers say how many there are
+		}
 		v, err := bundle.Verify(d.Bytes, in.image.canonical, t)
 		if err == nil && v.PredicateType != bundle.SignType {
 			// It says something about the image, not that it is somebody's.
 			err = fmt.Errorf("a good attestation of type %s, which is no signature", clean(v.PredicateType))
 		}
-		if done, err := o.take(v, err, d.Digest.String()); done || err != nil {
+		if done, err := in.take(&o, v, err, d.Digest.String()); done || err != nil {
 			o.expires = earliest(o.expires, expires)
 			return o, err
 		}
@@ -207,8 +210,11 @@ func (x *bundleSigned) judge(_ context.Context, in *judging) (outcome, error) {
 		if s.Sigstore == nil {
 			continue
 		}
+		if ctx.Err() != nil {
+			return outcome{}, ctx.Err()
+		}
 		v, err := bundle.VerifySigstore(s.Sigstore, in.image.canonical, t)
-		if done, err := o.take(v, err, digest.FromBytes(s.Sigstore.Payload).String()); done || err != nil {
+		if done, err := in.take(&o, v, err, digest.FromBytes(s.Sigstore.Payload).String()); done || err != nil {
 			o.expires = earliest(o.expires, expires)
 			return o, err
 		}
@@ -219,9 +225,12 @@ func (x *bundleSigned) judge(_ context.Context, in *judging) (outcome, error) {
 	return o, nil
 }
 
-// take notes what became of one document. It returns true when it is enough, and an
-// error when this machine failed.
-func (o *outcome) take(v bundle.Verified, err error, evidence string) (bool, error) {
+// take notes in o what became of one document. It returns true when it is enough, and
+// an error when this machine failed.
+func (in *judging) take(o *outcome, v bundle.Verified, err error, evidence string) (bool, error) {
+	if err == nil {
+		err = in.timely(v.Times)
+	}
 	switch {
 	case errors.Is(err, bundle.ErrLocal), errors.Is(err, attest.ErrLocal):
 		return false, err
@@ -229,7 +238,7 @@ func (o *outcome) take(v bundle.Verified, err error, evidence string) (bool, err
 		o.Found = append(o.Found, clean(err.Error()))
 		return false, nil
 	}
-	o.Allowed, o.Signers, o.times, o.expires = true, v.Signers, v.Times, v.Expires
+	o.Allowed, o.Signers, o.expires = true, v.Signers, v.Expires
 	if evidence != "" {
 		o.Evidence = []string{evidence}
 	}

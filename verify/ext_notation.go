@@ -161,6 +161,9 @@ func (x *notationSigned) judge(ctx context.Context, in *judging) (outcome, error
 			continue
 		}
 		v, err := notation.Verify(ctx, d.Bytes, d.MediaType, subject, reference.TrimNamed(in.image.ref()).Name(), x.trust)
+		if err == nil {
+			err = in.timely(v.Times)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return outcome{}, ctx.Err()
@@ -170,7 +173,7 @@ func (x *notationSigned) judge(ctx context.Context, in *judging) (outcome, error
 			o.Found = append(o.Found, clean(err.Error()))
 			continue
 		}
-		o.Allowed, o.Signers, o.times, o.expires, o.Evidence = true, v.Signers, v.Times, v.Expires, []string{d.Digest.String()}
+		o.Allowed, o.Signers, o.expires, o.Evidence = true, v.Signers, v.Expires, []string{d.Digest.String()}
 		return o, nil
 	}
 	if len(o.Found) == 0 {
