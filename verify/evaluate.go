@@ -18,6 +18,7 @@ const maxReasons = 16
 type outcome struct {
 	Result
 	expires time.Time
+	doubt   error // about one document; another one may be good all the same
 }
 
 // evaluateOne judges an image by one requirement. One accepted signature is

@@ -201,9 +201,9 @@ func (x *bundleSigned) judge(ctx context.Context, in *judging) (outcome, error) 
 			// It says something about the image, not that it is somebody's.
 			err = fmt.Errorf("a good attestation of type %s, which is no signature", clean(v.PredicateType))
 		}
-		if done, err := in.take(&o, v, err, d.Digest.String()); done || err != nil {
+		if in.take(&o, v, err, d.Digest.String()) {
 			o.expires = earliest(o.expires, expires)
-			return o, err
+			return o, nil
 		}
 	}
 	for _, s := range in.found.Signatures {
@@ -214,35 +214,46 @@ func (x *bundleSigned) judge(ctx context.Context, in *judging) (outcome, error) 
 			return outcome{}, ctx.Err()
 		}
 		v, err := bundle.VerifySigstore(s.Sigstore, in.image.canonical, t)
-		if done, err := in.take(&o, v, err, digest.FromBytes(s.Sigstore.Payload).String()); done || err != nil {
+		if in.take(&o, v, err, digest.FromBytes(s.Sigstore.Payload).String()) {
 			o.expires = earliest(o.expires, expires)
-			return o, err
+			return o, nil
 		}
 	}
-	if len(o.Found) == 0 {
-		o.Found = []string{in.none("sigstore bundles or signatures")}
-	}
-	return o, nil
+	return in.without(o, "sigstore bundles or signatures")
 }
 
-// take notes in o what became of one document. It returns true when it is enough, and
-// an error when this machine failed.
-func (in *judging) take(o *outcome, v bundle.Verified, err error, evidence string) (bool, error) {
+// take notes in o what became of one document. It returns true when it is enough. That
+// this machine failed at one is a doubt: who may push must not be able to stop the good
+// ones with a document that the library trips over.
+func (in *judging) take(o *outcome, v bundle.Verified, err error, evidence string) bool {
 	if err == nil {
 		err = in.timely(v.Times)
 	}
 	switch {
 	case errors.Is(err, bundle.ErrLocal), errors.Is(err, attest.ErrLocal):
-		return false, err
+		o.doubt = err
+		return false
 	case err != nil:
 		o.Found = append(o.Found, clean(err.Error()))
-		return false, nil
+		return false
 	}
 	o.Allowed, o.Signers, o.expires = true, v.Signers, v.Expires
 	if evidence != "" {
 		o.Evidence = []string{evidence}
 	}
-	return true, nil
+	return true
+}
+
+// without ends a judgement in which no document was enough: nobody can tell when there
+// is a doubt about one.
+func (in *judging) without(o outcome, what string) (outcome, error) {
+	if o.doubt != nil {
+		return outcome{}, o.doubt
+	}
+	if len(o.Found) == 0 {
+		o.Found = []string{in.none(what)}
+	}
+	return o, nil
 }
 
 // trust completes what a requirement trusts with the trust root in force.

@@ -168,7 +168,8 @@ func (x *notationSigned) judge(ctx context.Context, in *judging) (outcome, error
 		case ctx.Err() != nil:
 			return outcome{}, ctx.Err()
 		case errors.Is(err, notation.ErrLocal):
-			return outcome{}, err
+			o.doubt = err // as with bundles
+			continue
 		case err != nil:
 			o.Found = append(o.Found, clean(err.Error()))
 			continue
@@ -176,8 +177,5 @@ func (x *notationSigned) judge(ctx context.Context, in *judging) (outcome, error
 		o.Allowed, o.Signers, o.expires, o.Evidence = true, v.Signers, v.Expires, []string{d.Digest.String()}
 		return o, nil
 	}
-	if len(o.Found) == 0 {
-		o.Found = []string{in.none("notation signatures")}
-	}
-	return o, nil
+	return in.without(o, "notation signatures")
 }

@@ -11,6 +11,7 @@ import (
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/testing/ca"
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -136,6 +137,50 @@ func TestNobodyWaits(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// tripping is trust material over which the library trips the first times.
+type tripping struct {
+	root.TrustedMaterial
+	times int // more
+}
+
+func (r *tripping) TimestampingAuthorities() []root.TimestampingAuthority {
+	if r.times--; r.times >= 0 {
+		panic("tripped")
+	}
+	return r.TrustedMaterial.TimestampingAuthorities()
+}
+
+// TestADocumentThatCannotBeJudgedStopsNoOther: that this machine failed at one document,
+// which may be anybody's, is no reason to refuse an image that has a good one; and no
+// verdict when it has none.
+func TestADocumentThatCannotBeJudgedStopsNoOther(t *testing.T) {
+	tsa, ours := virtual(t), newBundleSigner(t)
+	for name, c := range map[string]struct {
+		requirement string
+		docs        [][]byte
+	}{
+		"bundleSigned": {`{"type":"bundleSigned","keyPath":"ours.pub","trustRoot":"public-good"}`, [][]byte{ours.sign(theManifest), ours.sign(theManifest)}},
+		"attested": {`{"type":"attested","predicateType":"t","signedBy":{"keyPath":"ours.pub","trustRoot":"public-good"}}`,
+			[][]byte{ours.attest(theManifest, "t", "1"), ours.attest(theManifest, "t", "2")}},
+	} {
+		for failures, want := range []Decision{Allowed, Allowed, Denied} {
+			t.Run(fmt.Sprintf("%s, %d of 2 fail", name, failures), func(t *testing.T) {
+				w := newWorld(t)
+				w.write("ours.pub", ours.pem())
+				e := w.engine(`{"default":[` + c.requirement + `]}`)
+				e.UseRoots(&oneRoot{Root: trustroot.Root{Material: &tripping{tsa, failures}}})
+				for _, d := range c.docs {
+					w.refer(bundleType, d)
+				}
+				v, err := e.Verify(t.Context(), subject(t, v1))
+				if v.Decision != want || (err == nil) != (want == Allowed) {
+					t.Errorf("%v, %v", v.Decision, err)
+				}
+			})
+		}
 	}
 }
 

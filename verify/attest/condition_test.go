@@ -229,7 +229,8 @@ func TestCompileRefuses(t *testing.T) {
 // Bombs are stopped: at once, without much memory, with a no.
 func TestBombs(t *testing.T) {
 	large := statement("t", `{"n":[`+strings.TrimSuffix(strings.Repeat("1,", 2000), ",")+`],"s":"`+strings.Repeat("a", 100_000)+`",
-		"deep":[`+strings.TrimSuffix(strings.Repeat("[1,[2]],", 60_000), ",")+`]}`)
+		"deep":[`+strings.TrimSuffix(strings.Repeat("[1,[2]],", 60_000), ",")+`],
+		"long":["`+strings.Repeat("a", 1<<20)+`"],"longer":["`+strings.Repeat("a", 1<<20)+`"]}`)
 	doubling := `[predicate.s]` + strings.Repeat(`.map(a, a`+strings.Repeat(" + a", 40)+`)`, 3) + `.size() == 1`
 	tests := []struct{ name, expression, reason string }{
 		{"nested loops", `predicate.n.all(a, predicate.n.all(b, predicate.n.all(c, a + b + c > 0)))`, "costs more"},
@@ -242,6 +243,7 @@ func TestBombs(t *testing.T) {
 		{"comparing much", `predicate == predicate && predicate.deep == predicate.deep`, "compared at once"},
 		{"comparing often", `predicate.n.all(a, predicate.n == predicate.n)`, "costs more"},
 		{"looking for much", `predicate.deep in [predicate.deep]`, "compared at once"},
+		{"comparing long texts in lists", `predicate.n.all(a, predicate.long == predicate.longer)`, "costs more"},
 		{"contains of itself", `predicate.n.all(a, !predicate.s.contains(predicate.s + 'b'))`, "costs more"},
 	}
 	for _, tt := range tests {
