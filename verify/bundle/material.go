@@ -149,6 +149,11 @@ func timestampCerts(b []byte) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("timestamp token: %w", err)
 	}
+	// "The time-stamp token MUST NOT contain any signatures other than the signature of
+	// the TSA." The library would verify them all.
+	if n := len(p7.Signers); n != 1 {
+		return nil, fmt.Errorf("timestamp token: expected one signer, found %d", n)
+	}
 	return p7.Certificates, nil
 }
 
