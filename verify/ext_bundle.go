@@ -54,6 +54,9 @@ func (l *loader) bundleTrust(at string, o object) (*bundleTrust, error) {
 	if t.root, err = o.strictText("trustRoot"); err != nil {
 		return nil, err
 	}
+	if _, there := o["trustRoot"]; there && t.root == "" {
+		return nil, errors.New("trustRoot: expected the name of one of trust_roots in the configuration, found an empty one")
+	}
 	if t.root != "" && !l.roots[t.root] {
 		l.fault(at+".trustRoot", fmt.Sprintf("trust root %q is not configured", clean(t.root)), "name one of trust_roots in the configuration")
 	}

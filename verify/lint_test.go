@@ -106,6 +106,11 @@ func TestLint(t *testing.T) {
 		"signedBaseLayer":         {`{"default":[{"type":"signedBaseLayer","baseLayerIdentity":{"type":"matchExact"}}]}`, "denies every image"},
 		"unimplemented key type":  {`{"default":[{"type":"signedBy","keyType":"signedByGPGKeys","keyData":"eA=="}]}`, "denies every image"},
 		"atomic scope, no match":  {`{"default":[{"type":"reject"}],"transports":{"atomic":{"busybox":[{"type":"reject"}]}}}`, "can never match"},
+		"no condition":            {fmt.Sprintf(`{"default":[{"type":"attested","predicateType":"t","signedBy":{"keyData":%q}}]}`, b64(cosign.pem())), "any attestation of that type will do"},
+		"age without proof":       {fmt.Sprintf(`{"default":[{"type":"attested","predicateType":"t","condition":"true","signedBy":{"keyData":%q},"maxAge":"1h"}]}`, b64(cosign.pem())), "denies every image: without a trustRoot"},
+		"age with a key":          {fmt.Sprintf(`{"default":[{"type":"attested","predicateType":"t","condition":"true","signedBy":{"keyData":%q,"trustRoot":"public-good"},"maxAge":"1h"}]}`, b64(cosign.pem())), "can be stamped again"},
+		"alternative that ended":  {`{"default":[{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"until":"2020-01-31T00:00:00Z"}]}]}`, "has ended on 2020-01-31"},
+		"weak bundle key":         {fmt.Sprintf(`{"default":[{"type":"bundleSigned","keyData":%q}]}`, b64(newSigstoreRSA(t, 1024).pem())), "it denies every image"},
 		"scope of another's kind": {`{"default":[{"type":"reject"}],"transports":{"docker-daemon":{"busybox":[{"type":"reject"}]}}}`, ""},
 	} {
 		got := warningsOf(t, c.policy)
