@@ -113,15 +113,20 @@ func TestMaxAgeAsksEachAttestation(t *testing.T) {
 // with the request.
 func TestNobodyWaits(t *testing.T) {
 	ours := newBundleSigner(t)
-	for name, attach := range map[string]func(*world){
-		"bundle":     func(w *world) { w.refer(bundleType, newBundleSigner(t).sign(theManifest)) },
-		"attachment": func(w *world) { w.attach(repo, newSigstoreKey(t).sign(repo, theManifest)) },
+	const signed, attested = `{"type":"bundleSigned","keyPath":"ours.pub"}`, `{"type":"attested","predicateType":"t","signedBy":{"keyPath":"ours.pub"}}`
+	for name, c := range map[string]struct {
+		requirement string
+		attach      func(*world)
+	}{
+		"bundle":      {signed, func(w *world) { w.refer(bundleType, newBundleSigner(t).sign(theManifest)) }},
+		"attachment":  {signed, func(w *world) { w.attach(repo, newSigstoreKey(t).sign(repo, theManifest)) }},
+		"attestation": {attested, func(w *world) { w.refer(bundleType, newBundleSigner(t).attest(theManifest, "t", "1")) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.write("ours.pub", ours.pem())
-			e := w.engine(`{"default":[{"type":"bundleSigned","keyPath":"ours.pub"}]}`)
-			attach(w)
+			e := w.engine(`{"default":[` + c.requirement + `]}`)
+			c.attach(w)
 			j, err := newJudged(subject(t, v1))
 			if err != nil {
 				t.Fatal(err)

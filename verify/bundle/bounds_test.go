@@ -104,3 +104,38 @@ func TestHugeKeyInAnyForm(t *testing.T) {
 		})
 	}
 }
+
+// TestAmbiguousLogEntries: what is looked for in a body must be what the library reads.
+func TestAmbiguousLogEntries(t *testing.T) {
+	w := newWorld(t)
+	for name, c := range map[string]struct{ body, want string }{
+		"member twice":       {`{"spec":{"proposedContent":{}},"spec":{}}`, "is there twice"},
+		"in other case":      {`{"spec":{"PROPOSEDCONTENT":{}}}`, "one that is proposed"},
+		"with a long s":      {`{"spec":{"propoſedContent":{}}}`, "one that is proposed"},
+		"many signatures":    {`{"spec":{"signatures":[{},{}]}}`, "at most 1 signatures"},
+		"deep":               {strings.Repeat("[", 200) + strings.Repeat("]", 200), "nested at most"},
+		"more than one body": {`{}{}`, "more after it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := w.attest(keyless{}, signed())
+			b.VerificationMaterial.TlogEntries = append(b.VerificationMaterial.TlogEntries, &protorekor.TransparencyLogEntry{CanonicalizedBody: []byte(c.body)})
+			v, err := bundle.Verify(marshal(t, b), subject, w.trust())
+			denied(t, v, err, c.want)
+		})
+	}
+}
+
+// TestAKeyIsNoIdentity: where identities are asked for, a bundle without a certificate is
+// refused, and is no doubt.
+func TestAKeyIsNoIdentity(t *testing.T) {
+	w := newWorld(t)
+	tr := w.trust()
+	tr.TLog, tr.SCT = bundle.None, bundle.None
+	b := byKey(t, newECDSA(t, elliptic.P256()), signed())
+	b.VerificationMaterial.TimestampVerificationData = stamps(t, w, b.GetDsseEnvelope().Signatures[0].Sig)
+	v, err := bundle.Verify(marshal(t, b), subject, tr)
+	denied(t, v, err, "public key")
+	if errors.Is(err, bundle.ErrLocal) {
+		t.Errorf("no decision: %v", err)
+	}
+}
