@@ -246,7 +246,7 @@ func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {
 
 // judge judges one alternative. Its outcome ends with the first of what it rests on.
 func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
-	o := outcome{Result: Result{Allowed: true}, expires: a.until}
+	o := outcome{Result: Result{Allowed: len(a.all) > 0}, expires: a.until}
 	if !a.until.IsZero() && !in.now.Before(a.until) {
 		return outcome{Result: Result{Found: []string{"it has ended on " + a.until.Format(time.RFC3339)}}}, nil
 	}

@@ -126,6 +126,13 @@ func TestExtensionsAreReadStrictly(t *testing.T) {
 		`{"type":"anyOf","of":[[{"type":"bundleSigned"}]],"or":1}`:                             `unknown key "or"`,
 		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"until":"tomorrow"}]}`: "until: expected a time",
 		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"signedBefore":"2026-01-31T00:00:00Z"}]}`: "signedBefore: nothing proves",
+		`{"type":"anyOf","of":[{"type":"oneOf","of":[{"type":"reject"}]}]}`:                                       `an object of type "allOf"`,
+		`{"type":"anyOf","of":[{"of":[{"type":"reject"}]}]}`:                                                      `an object of type "allOf"`,
+		`{"type":"anyOf","of":[{"type":"allOf","of":{"type":"reject"}}]}`:                                         "of: expected a list of requirements",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[]}]}`:                                                        "expected a list of 1 to",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"},{"type":"rejct"}]}]}`:                      "rejct",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"untill":"2020-01-31T00:00:00Z"}]}`:       `unknown key "untill"`,
+		`{"type":"anyOf","of":[[{"type":"reject"},{"type":"bundleSigned"}]]}`:                                     "expected keyPath",
 		nested(4): "levels of anyOf",
 	} {
 		w := newWorld(t)
@@ -192,6 +199,21 @@ func TestRevisionCoversExtensions(t *testing.T) {
 	w.write("cosign.pub", string(newSigstoreKey(t).pem()))
 	if load() == first {
 		t.Error("another key has the same revision")
+	}
+}
+
+// TestNothingMeetsAnEmptyAlternative: the zero value denies.
+func TestNothingMeetsAnEmptyAlternative(t *testing.T) {
+	e := newWorld(t).engine(rejectAll)
+	j, err := newJudged(subject(t, v1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []*anyOf{{}, {of: []alternative{{}}}, {of: []alternative{{until: time.Now().Add(time.Hour)}}}} {
+		o, err := x.judge(t.Context(), &judging{engine: e, policy: e.Policy(), image: j, now: time.Now()})
+		if err != nil || o.Allowed {
+			t.Errorf("%+v: %v, %v", x, o, err)
+		}
 	}
 }
 
