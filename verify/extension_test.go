@@ -133,6 +133,8 @@ func TestExtensionsAreReadStrictly(t *testing.T) {
 		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"},{"type":"rejct"}]}]}`:                      "rejct",
 		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"untill":"2020-01-31T00:00:00Z"}]}`:       `unknown key "untill"`,
 		`{"type":"anyOf","of":[[{"type":"reject"},{"type":"bundleSigned"}]]}`:                                     "expected keyPath",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"bundleSigned","keyPath":"cosign.pub"},{"type":"sigstoreSigned","keyPath":"cosign.pub","signedIdentity":{"type":"matchRepository"}}],"signedBefore":"2026-01-31T00:00:00Z"}]}`:                   "signedBefore: nothing proves",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"bundleSigned","keyPath":"cosign.pub"},{"type":"signedBaseLayer","baseLayerIdentity":{"type":"exactRepository","dockerRepository":"a.example.com/b"}}],"signedBefore":"2026-01-31T00:00:00Z"}]}`: "signedBefore: nothing proves",
 		nested(4): "levels of anyOf",
 	} {
 		w := newWorld(t)
