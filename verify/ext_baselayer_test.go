@@ -38,6 +38,7 @@ func TestBaseLayers(t *testing.T) {
 		"config is gone":    {recipe{layers: []string{"os1", "os2"}, noConfig: true}, "the config of the image does not exist"},
 		"config says large": {recipe{layers: []string{"os1", "os2"}, configSize: maxBaseConfig + 1}, "expected at most"},
 		"config of nothing": {recipe{layers: []string{"os1", "os2"}, configBytes: []byte(`[]`)}, "the config of the image cannot be read"},
+		"config of many nothings": {recipe{layers: []string{"os1", "os2"}, configBytes: []byte(listOfNothing)}, "values, found more"},
 		"no rootfs":         {recipe{layers: []string{"os1", "os2"}, configBytes: []byte(`{"os":"linux","architecture":"amd64"}`)}, "rootfs.type"},
 		"two rootfs": {recipe{layers: []string{}, configBytes: []byte(`{"os":"linux","architecture":"amd64",` +
 			`"rootfs":{"type":"layers","diff_ids":[]},"rootfs":{"type":"layers","diff_ids":[]}}`)}, "stands here twice"},

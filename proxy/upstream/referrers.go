@@ -13,6 +13,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/pullgate/pullgate/verify/discover"
 )
 
 // Bounds of a list of referrers.
@@ -128,6 +130,9 @@ func addReferrers(all []ocispec.Descriptor, index []byte) ([]ocispec.Descriptor,
 		SchemaVersion int                   `json:"schemaVersion"`
 		MediaType     string                `json:"mediaType"`
 		Manifests     *[]ocispec.Descriptor `json:"manifests"`
+	}
+	if err := discover.CheckValues(index); err != nil {
+		return nil, err
 	}
 	if err := json.Unmarshal(index, &page); err != nil {
 		return nil, fmt.Errorf("expected an image index: %w", errJSON(err))

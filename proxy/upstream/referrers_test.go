@@ -82,6 +82,7 @@ func TestReferrersLists(t *testing.T) {
 			io.WriteString(w, `{"schemaVersion":2,"manifests":[]}`)
 		},
 		"an image manifest": index(string(imageManifest(""))),
+		"many of nothing":   index(`{"schemaVersion":2,"manifests":[` + strings.Repeat("{},", 1<<20) + `{}]}`),
 		"not JSON":          index(`{`),
 		"no schema version": index(`{"manifests":[]}`),
 		"a bad digest":      index(`{"schemaVersion":2,"manifests":[{"digest":"sha256:../x","size":1}]}`),
@@ -99,6 +100,9 @@ func TestReferrersLists(t *testing.T) {
 			srv := serve(t, h)
 			_, err := open(t, options(srv.URL)).Referrers(t.Context(), of(t, "r.example/x", nil))
 			wantKind(t, err, Invalid)
+			if name == "many of nothing" && !strings.Contains(err.Error(), "values") {
+				t.Errorf("all of it was built before it was refused: %v", err)
+			}
 			n := len(srv.requests())
 			if n > maxReferrerPages || n > 1 && strings.HasPrefix(name, "link to another") {
 				t.Errorf("%d requests", n)

@@ -57,6 +57,9 @@ func attBundle(envelope []byte, annotations map[string]string, byKey bool) (*pro
 	if len(envelope) > maxDocument {
 		return nil, nil, errTooMany("bytes of an envelope", maxDocument, len(envelope))
 	}
+	if err := discover.CheckValues(envelope); err != nil {
+		return nil, nil, fmt.Errorf("DSSE envelope: %w", err)
+	}
 	if err := checkJSON(envelope); err != nil {
 		return nil, nil, fmt.Errorf("DSSE envelope: %w", err)
 	}
