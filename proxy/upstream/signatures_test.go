@@ -43,7 +43,7 @@ func TestExtensionSignatures(t *testing.T) {
 		"not base64":        {ping: 200, header: "1", status: 200, body: `{"signatures":[{"schemaVersion":2,"type":"atomic","content":"§"}]}`, fails: true, kind: Invalid},
 		"many of nothing": {ping: 200, header: "1", status: 200, fails: true, kind: Invalid, says: "values",
 			body: `{"signatures":[` + strings.Repeat("{},", 1<<20) + `{}]}`},
-		"oversize":          {ping: 200, header: "1", status: 200, body: strings.Repeat(" ", 4<<20+1), fails: true, kind: Invalid},
+		"oversize": {ping: 200, header: "1", status: 200, body: strings.Repeat(" ", 4<<20+1), fails: true, kind: Invalid},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
