@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/pullgate/pullgate/proxy"
 	"github.com/pullgate/pullgate/proxy/auth"
+	"github.com/pullgate/pullgate/verify"
 )
 
 func basic(user, password string) option {
@@ -374,5 +376,49 @@ func TestFetchesWithDifferentCredentialsAreNotShared(t *testing.T) {
 	defer mu.Unlock()
 	if saw["alice"] != 1 || saw["bob"] != 1 {
 		t.Errorf("fetched as %v", saw)
+	}
+}
+
+// What one client's credentials cannot read decides nothing for another who waits at
+// the same time: evidence is asked for with each client's own.
+func TestVerificationsWithDifferentCredentialsAreNotShared(t *testing.T) {
+	bob := make(chan struct{})
+	var first sync.Once
+	j := &judge{revision: "1", answer: func(verify.Subject) (verify.Verdict, error) {
+		v := verify.Verdict{Decision: verify.Allowed}
+		first.Do(func() { // is alice's
+			select {
+			case <-bob:
+			case <-time.After(5 * time.Second): // he waits for this verification
+			}
+			v = verify.Verdict{}
+		})
+		if v.Decision != verify.Allowed {
+			return v, errors.New("alice may not read the evidence")
+		}
+		return v, nil
+	}}
+	w := newWorld(t, func(_ *world, s *settings) { s.clientCredentials, s.fake = registryName, j })
+	img := w.signed(imageOf("good"), "v1")
+	w.registry.answer("/v2/"+repo+"/manifests/v1", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", ociManifest)
+		_, _ = rw.Write(img.manifest)
+	})
+	alice := make(chan answer)
+	go func() { alice <- w.get(manifestPath(app, "v1"), basic("alice", "x")) }()
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		j.mu.Lock()
+		n := len(j.asked)
+		j.mu.Unlock()
+		if n > 0 {
+			break
+		}
+	}
+	if got := w.get(manifestPath(app, "v1"), basic("bob", "x")); got.StatusCode != 200 {
+		t.Errorf("bob: %s", got)
+	}
+	close(bob)
+	if got := <-alice; got.StatusCode != 503 {
+		t.Errorf("alice: %s", got)
 	}
 }

@@ -204,7 +204,7 @@ func (g *gate) judge(ctx context.Context, ref reference.Named, m *Manifest) (Out
 }
 
 func (g *gate) judgeTree(ctx context.Context, ref reference.Named, m *Manifest, depth int, left *atomic.Int64) (verify.Verdict, error) {
-	v, err := g.verifier.Verify(ctx, g.subject(ref, m))
+	v, err := g.verifier.Verify(ctx, g.subject(ctx, ref, m))
 	if err != nil || v.Decision == verify.Allowed || !m.doc.index {
 		return v, err
 	}

@@ -31,7 +31,7 @@ func (h *Handler) Subjects(ctx context.Context, ref reference.Named) ([]verify.S
 	if err != nil {
 		return nil, err
 	}
-	out := []verify.Subject{h.gate.subject(ref, m)}
+	out := []verify.Subject{h.gate.subject(ctx, ref, m)}
 	if len(m.doc.children) > maxJudgedEntries {
 		return nil, fmt.Errorf("the index %s lists more than %d manifests", ref, maxJudgedEntries)
 	}
@@ -41,16 +41,16 @@ func (h *Handler) Subjects(ctx context.Context, ref reference.Named) ([]verify.S
 			return nil, fmt.Errorf("%s, which index %s lists: %w", c.Digest, m.digest, err)
 		}
 		if !evidenceShaped(child) && !child.doc.index {
-			out = append(out, h.gate.subject(ref, child))
+			out = append(out, h.gate.subject(ctx, ref, child))
 		}
 	}
 	return out, nil
 }
 
 // subject is m as it is judged for somebody who asked for ref.
-func (g *gate) subject(ref reference.Named, m *Manifest) verify.Subject {
+func (g *gate) subject(ctx context.Context, ref reference.Named, m *Manifest) verify.Subject {
 	return verify.Subject{Ref: ref, Digest: m.digest, MediaType: m.doc.mediaType, Manifest: m.bytes,
-		Transport: g.upstream.Transport(reference.Domain(ref))}
+		Transport: g.upstream.Transport(reference.Domain(ref)), Asker: owner(ctx)}
 }
 
 // ReportOnly reports whether what scope denies of ref is forwarded all the same.

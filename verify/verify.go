@@ -53,6 +53,10 @@ type Subject struct {
 	Manifest []byte
 	// Transport is the section of policy.json: TransportDocker when empty.
 	Transport string
+	// Asker tells apart whose credentials evidence is fetched with, any bytes; empty:
+	// the gate's own. A verdict is the same for all, but that nobody can tell may be
+	// so for one asker only.
+	Asker string
 }
 
 // Decision of a verdict. The zero value denies.
