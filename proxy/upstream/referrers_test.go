@@ -76,6 +76,13 @@ func TestReferrersLists(t *testing.T) {
 			w.Header().Set("Link", `<?page=`+r.URL.Query().Get("page")+`1>; rel="next"`)
 			referrersPage(w, 0, 101)
 		},
+		"too large in all": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", ocispec.MediaTypeImageIndex)
+			if n := r.URL.Query().Get("page"); len(n) < 5 {
+				w.Header().Set("Link", `<?page=`+n+`1>; rel="next"`)
+			}
+			fmt.Fprintf(w, `{"schemaVersion":2,"manifests":[],"annotations":{"x":%q}}`, strings.Repeat("x", 1<<20))
+		},
 		"an HTML page": func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>") },
 		"JSON of another type": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
