@@ -63,6 +63,9 @@ func TestReferrersLists(t *testing.T) {
 		"link to another port": link(`<https://127.0.0.1/v2/x/referrers/` + digest.FromString("").String() + `?page=2>; rel="next"`),
 		"link of great length": link(`<?page=` + strings.Repeat("2", 5000) + `>; rel="next"`),
 		"link to another path": link(`</v2/y/referrers/z?page=2>; rel="next"`),
+		"link to another scheme": func(w http.ResponseWriter, r *http.Request) {
+			link(`<https://`+r.Host+r.URL.Path+`?page=2>; rel="next"`)(w, r)
+		},
 		"link without a query": link(`<>; rel="next"`),
 		"link to itself":       link(`<?>; rel="next"`),
 		"unreadable link":      link(`next`),

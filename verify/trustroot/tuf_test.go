@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pullgate/pullgate/verify/trustroot"
@@ -119,6 +120,43 @@ func TestTUFMirrorsDoNotHoldUpOneAnother(t *testing.T) {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
+}
+
+// slow is a mirror that takes a while for each file.
+type slow struct {
+	*mirror
+	clock *clock
+}
+
+func (w slow) Get(ctx context.Context, url string) (io.ReadCloser, error) {
+	w.clock.add(time.Minute)
+	return w.mirror.Get(ctx, url)
+}
+
+// TestTUFAgeCountsFromTheQuestion: what a mirror says was true when it was asked, not
+// when it was pleased to finish.
+func TestTUFAgeCountsFromTheQuestion(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	w.opt.Web = slow{w.mirror, w.clock}
+	s := w.open()
+	asked := w.clock.now()
+	refresh(t, s)
+	if r := get(t, s, "acme"); !r.Refreshed.Equal(asked) || w.clock.now().Equal(asked) {
+		t.Errorf("asked at %s, found to be of %s", asked, r.Refreshed)
+	}
+}
+
+// TestTUFRefreshEnds although nobody ends it.
+func TestTUFRefreshEnds(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	w.opt.Web = silent{w.mirror, nil}
+	w.opt.Roots[0].TUF.Mirror = "https://silent.example/repo"
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		if _, err := w.open().Refresh(context.Background()); err == nil || time.Since(start) > 5*time.Minute {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+	})
 }
 
 func TestTUFUpdates(t *testing.T) {
