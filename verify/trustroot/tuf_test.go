@@ -122,13 +122,13 @@ func TestTUFMirrorsDoNotHoldUpOneAnother(t *testing.T) {
 	}
 }
 
-// slow is a mirror that takes a while for each file.
-type slow struct {
+// tardy is a mirror that takes a while for each file.
+type tardy struct {
 	*mirror
 	clock *clock
 }
 
-func (w slow) Get(ctx context.Context, url string) (io.ReadCloser, error) {
+func (w tardy) Get(ctx context.Context, url string) (io.ReadCloser, error) {
 	w.clock.add(time.Minute)
 	return w.mirror.Get(ctx, url)
 }
@@ -137,7 +137,7 @@ func (w slow) Get(ctx context.Context, url string) (io.ReadCloser, error) {
 // when it was pleased to finish.
 func TestTUFAgeCountsFromTheQuestion(t *testing.T) {
 	w := newWorld(t, trustedRoot(t, "a"))
-	w.opt.Web = slow{w.mirror, w.clock}
+	w.opt.Web = tardy{w.mirror, w.clock}
 	s := w.open()
 	asked := w.clock.now()
 	refresh(t, s)
