@@ -371,6 +371,17 @@ func TestBaseTransport(t *testing.T) {
 	}
 }
 
+// TestBaseBanOfAnUnnamedTransport: where the configuration names no section, scopes
+// for the very digest of a base are looked for in docker's.
+func TestBaseBanOfAnUnnamedTransport(t *testing.T) {
+	o := newOnBase(t, exactly(baseTag))
+	o.scopes[baseRepo+"@"+o.digest.String()] = []any{map[string]any{"type": "reject"}}
+	e := o.engine(policyFor(t, o.scopes))
+	e.finder = discover.Finder{Registry: configured{o.reg, ""}, Web: o.web}
+	m := o.bake(appRepo, recipe{layers: []string{"os1", "os2", "app"}})
+	wantBased(t, verify(t, e, subjectOf(t, appTag, m)), "rejects every image")
+}
+
 type configured struct {
 	*fakeRegistry
 	transport string
