@@ -111,6 +111,7 @@ func (e *Engine) verify(ctx context.Context, p *Policy, s Subject, above ...stri
 		return v, err
 	}
 	j.above = above
+	v.Basis = e.basisOf(p, v.Revision, j.subject.Transport, s.Ref)
 	scope, reqs := p.scopeFor(j.subject.Transport, s.Ref)
 	v.Scope = scope
 	if len(reqs) == 0 {
@@ -146,7 +147,7 @@ func (e *Engine) find(ctx context.Context, p *Policy, j *judged, reqs []*require
 	if err != nil {
 		return discover.Found{}, err
 	}
-	q := discover.Query{Ref: j.ref(), Digest: j.canonical, Lookaside: base,
+	q := discover.Query{Ref: j.ref(), Digest: j.canonical, Lookaside: base, Repository: p.repositories.of(j.ref()),
 		Subject: ocispec.Descriptor{MediaType: j.subject.MediaType, Digest: j.canonical, Size: int64(len(j.subject.Manifest))}}
 	for _, r := range reqs {
 		r.wants(&q)
