@@ -291,3 +291,16 @@ func FuzzLayered(f *testing.F) {
 		}
 	})
 }
+
+// TestBaseOfTwoKinds: an index that has a part of an image could be read as one by
+// somebody else.
+func TestBaseOfTwoKinds(t *testing.T) {
+	for _, members := range []string{`"config":{}`, `"layers":[]`, `"config":{},"layers":[]`} {
+		if l, err := readLayered([]byte(`{"schemaVersion":2,"manifests":[],` + members + `}`)); err == nil {
+			t.Errorf("%s: found %+v", members, l)
+		}
+	}
+	if l, err := readLayered([]byte(`{"schemaVersion":2,"manifests":[]}`)); err != nil || !l.index {
+		t.Errorf("an index: %v", err)
+	}
+}

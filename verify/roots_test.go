@@ -66,7 +66,7 @@ func TestVerdictIsOfTheRootsThatJudged(t *testing.T) {
 		t.Errorf("judged by root %s, now is %s; verdict of %s, now is %s; %v", r.given, r.Generation(), v.Revision, e.Revision(), err)
 	}
 	r.left = 100
-	if v, err := e.Verify(t.Context(), subject(t, v1)); err == nil || v.Decision == Allowed || r.left != 100-maxJudged {
+	if v, err := e.Verify(t.Context(), subject(t, v1)); err == nil || v.Decision == Allowed || r.left < 100-10*maxJudged {
 		t.Errorf("%d swaps: %v, %v", 100-r.left, v.Decision, err)
 	}
 }
