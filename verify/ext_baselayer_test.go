@@ -304,3 +304,21 @@ func TestBaseOfTwoKinds(t *testing.T) {
 		t.Errorf("an index: %v", err)
 	}
 }
+
+// TestBaseOfTheVersion: of the images for one platform, the one for the version of the
+// operating system that the image is for is the base.
+func TestBaseOfTheVersion(t *testing.T) {
+	windows := func(version string) *imgspec.Platform {
+		return &imgspec.Platform{OS: "windows", Architecture: "amd64", OSVersion: version}
+	}
+	l := layered{index: true, entries: []imgspec.Descriptor{
+		{Digest: digest.FromString("1"), Platform: windows("10.0.1")}, {Digest: digest.FromString("2"), Platform: windows("10.0.2")}}}
+	for version, want := range map[string]string{"10.0.1": "1", "10.0.2": "2", "": "1"} {
+		if e, ok := l.forPlatform(*windows(version)); !ok || e.Digest != digest.FromString(want) {
+			t.Errorf("%s: found %v, %s", version, ok, e.Digest)
+		}
+	}
+	if e, ok := l.forPlatform(*windows("10.0.3")); ok {
+		t.Errorf("found %s for a version that is not there", e.Digest)
+	}
+}
