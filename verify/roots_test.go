@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -39,6 +40,41 @@ func TestTrustRootsThatAreTooOldAreInconclusive(t *testing.T) {
 				t.Errorf("%s: %v, %v", requirement, v.Decision, err)
 			}
 		}
+	}
+}
+
+// swapped is a trust root that is replaced while images are judged by it.
+type swapped struct {
+	left  int // times
+	given string
+}
+
+func (r *swapped) Generation() string { return fmt.Sprint(r.left) }
+
+func (r *swapped) Get(string) (trustroot.Root, bool) {
+	if r.left > 0 {
+		r.left--
+	}
+	r.given = r.Generation()
+	return trustroot.Root{Material: &root.BaseTrustedMaterial{}}, true
+}
+
+// TestVerdictIsOfTheRootsThatJudged: a verdict that was made by a root is never filed
+// under another one, which may come back.
+func TestVerdictIsOfTheRootsThatJudged(t *testing.T) {
+	const policy = `{"default":[{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s"}]}]}`
+	w := newWorld(t)
+	w.refer(bundleType, newBundleSigner(t).sign(theManifest))
+	e := w.engine(policy)
+	r := &swapped{left: 1}
+	e.UseRoots(r)
+	v, err := e.Verify(t.Context(), subject(t, v1))
+	if err != nil || r.given != r.Generation() || v.Revision != e.Revision() {
+		t.Errorf("judged by root %s, now is %s; verdict of %s, now is %s; %v", r.given, r.Generation(), v.Revision, e.Revision(), err)
+	}
+	r.left = 100
+	if v, err := e.Verify(t.Context(), subject(t, v1)); err == nil || v.Decision == Allowed || r.left < 100-10*maxJudged {
+		t.Errorf("%d swaps: %v, %v", 100-r.left, v.Decision, err)
 	}
 }
 
