@@ -185,6 +185,8 @@ func (g *gate) refreshRootsOnce(ctx context.Context) {
 			g.logger.Warn("trust roots", "warning", w)
 		}
 	}
+	loaded, _ := g.policy.state()
+	g.metrics.PolicyLoaded(g.engine.Revision(), loaded) // a root may have got stale since, too
 	for _, name := range g.roots.Names() {
 		if r, _ := g.roots.Get(name); !r.Refreshed.IsZero() {
 			g.metrics.TrustRoot(name, r.Refreshed)

@@ -273,3 +273,22 @@ func TestRootsWithoutLogsAreWarnedAbout(t *testing.T) {
 		t.Errorf("exit %d: %s", code, out)
 	}
 }
+
+// show says by which certificates notation's signers are known, and which identities
+// are expressions.
+func TestShowSaysWhoIsTrusted(t *testing.T) {
+	s := newSite(t, "trust_roots: [{name: acme, trusted_root: trusted_root.json}]")
+	ca, err := filepath.Abs(filepath.Join(vectors, "trust", "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("policy.json", `{"default":[
+		{"type":"notationSigned","trustStores":{"ca":["`+ca+`"]},"trustedIdentities":["x509.subject: C=US, ST=WA, O=acme.example"],"revocation":"skip"},
+		{"type":"bundleSigned","trustRoot":"acme","identities":[{"issuer":"https://i.example","subjectRegExp":"https://s\\.example"}]}]}`)
+	code, out := s.ask("policy", "show")
+	for _, want := range []string{`authority: ca sha256:[0-9a-f]{64}, \S`, `identity: subjectRegExp https://s\\\.example \(issuer https://i\.example\)`} {
+		if code != 0 || !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("exit %d, expected %s in:\n%s", code, want, out)
+		}
+	}
+}
