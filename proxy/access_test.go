@@ -247,6 +247,36 @@ func TestNobodyGetsWhatAnothersCredentialsFetched(t *testing.T) {
 	}
 }
 
+// Who it was that a registry let in by its own accounts is known to the record as
+// far as the client said it; no secret is in it.
+func TestRecordsTellTheClientsOwnLogin(t *testing.T) {
+	w := newWorld(t, withUsers(t), func(_ *world, s *settings) {
+		s.clientCredentials = registryName
+		s.access.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		s.access.Rules = nil
+	})
+	w.signed(imageOf("good"), "v1")
+	(&guarded{saw: map[string]int{}}).protect(w.registry) // from nobody
+	for _, tt := range []struct {
+		name   string
+		option option
+		login  string
+	}{
+		{"nothing", header("X", "y"), ""},
+		{"a password", basic("corp", "secret"), "basic:corp"},
+		{"a name that may be a secret", basic("secret", ""), "basic"},
+		{"a name that is none", basic("a\nb", "secret"), "basic"},
+		{"a token that says whose it is", header("Authorization", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJjb3JwIn0."), "bearer:corp"},
+		{"a token that poses as a hash", header("Authorization", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJzaGEyNTY6YWIifQ."), "bearer:sha256:db92d6ab9900504d"},
+		{"another token", header("Authorization", "Bearer secret"), "bearer:sha256:2bb80d537b1da3e3"},
+		{"a password of the gate's", basic("alice", "alice-secret"), ""},
+	} {
+		if rec := w.recordOf(w.get(manifestPath(app, "v1"), tt.option)); rec.Login != tt.login || rec.Identity == "" || rec.Decision != "allowed" {
+			t.Errorf("%s: %+v", tt.name, rec)
+		}
+	}
+}
+
 func TestTheGatesOwnSecretsGoToNoRegistry(t *testing.T) {
 	w := newWorld(t, withUsers(t), func(_ *world, s *settings) {
 		s.clientCredentials = registryName

@@ -87,7 +87,7 @@ func (o object) age(key string) (time.Duration, error) {
 	return d, nil
 }
 
-func (x *attested) wants(q *discover.Query) { q.Referrers, q.Attestations = true, true }
+func (x *attested) wants(q *discover.Query, _ *judged) { q.Referrers, q.Attestations = true, true }
 
 func (x *attested) required() string {
 	text := fmt.Sprintf("an attestation of type %s signed by %s", clean(x.predicateType), x.trust.who)
@@ -126,15 +126,12 @@ func (x *attested) judge(ctx context.Context, in *judging) (outcome, error) {
 		if ctx.Err() != nil {
 			return outcome{}, ctx.Err()
 		}
-		if done, err := o.take(v, err, d.Digest.String()); done || err != nil {
+		if in.take(&o, v, err, d.Digest.String()) {
 			o.expires = earliest(earliest(o.expires, ends), expires)
-			return o, err
+			return o, nil
 		}
 	}
-	if len(o.Found) == 0 {
-		o.Found = []string{in.none("attestations")}
-	}
-	return o, nil
+	return in.without(o, "attestations")
 }
 
 // holds tells whether a statement that is signed is what is asked for, and when it

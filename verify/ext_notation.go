@@ -153,7 +153,7 @@ func (l *loader) files64(at string, o object, files, datas string) ([]source, er
 	return out, o.set(datas, contents)
 }
 
-func (x *notationSigned) wants(q *discover.Query) { q.Referrers = true }
+func (x *notationSigned) wants(q *discover.Query, _ *judged) { q.Referrers = true }
 
 func (x *notationSigned) required() string { return "a notation signature by " + clean(x.who) }
 
@@ -169,20 +169,21 @@ func (x *notationSigned) judge(ctx context.Context, in *judging) (outcome, error
 			continue
 		}
 		v, err := notation.Verify(ctx, d.Bytes, d.MediaType, subject, reference.TrimNamed(in.image.ref()).Name(), x.trust)
+		if err == nil {
+			err = in.timely(v.Times)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return outcome{}, ctx.Err()
 		case errors.Is(err, notation.ErrLocal):
-			return outcome{}, err
+			o.doubt = err // as with bundles
+			continue
 		case err != nil:
 			o.Found = append(o.Found, clean(err.Error()))
 			continue
 		}
-		o.Allowed, o.Signers, o.times, o.expires, o.Evidence = true, v.Signers, v.Times, v.Expires, []string{d.Digest.String()}
+		o.Allowed, o.Signers, o.expires, o.Evidence = true, v.Signers, v.Expires, []string{d.Digest.String()}
 		return o, nil
 	}
-	if len(o.Found) == 0 {
-		o.Found = []string{in.none("notation signatures")}
-	}
-	return o, nil
+	return in.without(o, "notation signatures")
 }

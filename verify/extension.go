@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/distribution/reference"
@@ -26,8 +27,8 @@ var extensionTypes = map[string]bool{typeBundle: true, typeNotation: true, typeA
 // extension is what a requirement of these types does. It is only read after it is
 // made.
 type extension interface {
-	// wants says which evidence has to be looked for.
-	wants(q *discover.Query)
+	// wants says which evidence has to be looked for to judge an image.
+	wants(q *discover.Query, image *judged)
 	// judge judges one image. An error means that nobody can tell.
 	judge(ctx context.Context, in *judging) (outcome, error)
 	// required says for people what is asked for.
@@ -43,6 +44,19 @@ type judging struct {
 	image  *judged
 	found  discover.Found
 	now    time.Time
+	// before is when what is accepted must have been signed, proven; zero: whenever.
+	before time.Time
+}
+
+// timely says why a signature that is good does not count: nothing proves that it was
+// made in time. Each of the times is one at which it was there already. It is asked of
+// each document, not of the first good one: who may push, without any key, can put a
+// copy without its timestamps before the original.
+func (in *judging) timely(times []time.Time) error {
+	if in.before.IsZero() || slices.ContainsFunc(times, in.before.After) {
+		return nil
+	}
+	return fmt.Errorf("nothing proves that it was signed before %s", in.before.Format(time.RFC3339))
 }
 
 // extend reads one extension requirement and returns its form with all keys
@@ -113,8 +127,8 @@ func pathAndData(base string) []string {
 }
 
 // judgeExtension judges one extension requirement and completes what is said.
-func (e *Engine) judgeExtension(ctx context.Context, p *Policy, j *judged, r *requirement, found discover.Found) (outcome, error) {
-	o, err := r.ext.judge(ctx, &judging{engine: e, policy: p, image: j, found: found, now: e.now()})
+func (in *judging) judgeExtension(ctx context.Context, r *requirement) (outcome, error) {
+	o, err := r.ext.judge(ctx, in)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -124,6 +138,6 @@ func (e *Engine) judgeExtension(ctx context.Context, p *Policy, j *judged, r *re
 		return o, nil
 	}
 	o.Found = limited(o.Found)
-	o.WouldPass = r.wouldPass(j.ref())
+	o.WouldPass = r.wouldPass(in.image.ref())
 	return o, nil
 }

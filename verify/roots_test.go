@@ -21,17 +21,24 @@ func (r *oneRoot) Generation() string                     { return r.generation 
 // TestTrustRootsThatAreTooOldAreInconclusive: nobody can tell by a root that may have
 // been withdrawn, whatever the image carries.
 func TestTrustRootsThatAreTooOldAreInconclusive(t *testing.T) {
-	w := newWorld(t)
-	e := w.engine(`{"default":[{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s"}]}]}`)
-	r := &oneRoot{Root: trustroot.Root{Material: &root.BaseTrustedMaterial{}}}
-	e.UseRoots(r)
-	w.refer(bundleType, newBundleSigner(t).sign(theManifest))
-	if v, err := e.Verify(t.Context(), subject(t, v1)); err != nil || v.Decision == Allowed {
-		t.Fatalf("a root that is good: %v, %v", v.Decision, err)
-	}
-	r.Stale, r.Problem = true, "it is older than 720h"
-	if v, err := e.Verify(t.Context(), subject(t, v1)); err == nil || v.Decision == Allowed || !strings.Contains(err.Error(), "older than 720h") {
-		t.Errorf("%v, %v", v.Decision, err)
+	const by = `"trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s"}]`
+	for _, requirement := range []string{`{"type":"bundleSigned",` + by + `}`, `{"type":"attested","predicateType":"t","signedBy":{` + by + `}}`} {
+		for _, carries := range []bool{true, false} {
+			w := newWorld(t)
+			e := w.engine(`{"default":[` + requirement + `]}`)
+			r := &oneRoot{Root: trustroot.Root{Material: &root.BaseTrustedMaterial{}}}
+			e.UseRoots(r)
+			if carries {
+				w.refer(bundleType, newBundleSigner(t).sign(theManifest))
+			}
+			if v, err := e.Verify(t.Context(), subject(t, v1)); err != nil || v.Decision == Allowed {
+				t.Fatalf("a root that is good: %v, %v", v.Decision, err)
+			}
+			r.Stale, r.Problem = true, "it is older than 720h"
+			if v, err := e.Verify(t.Context(), subject(t, v1)); err == nil || v.Decision == Allowed || !strings.Contains(err.Error(), "older than 720h") {
+				t.Errorf("%s: %v, %v", requirement, v.Decision, err)
+			}
+		}
 	}
 }
 

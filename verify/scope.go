@@ -22,12 +22,16 @@ func ScopeCandidates(ref reference.Named) []string { return discover.Candidates(
 // AcceptsAnything reports whether an image that no scope matches needs nothing to
 // be allowed.
 func (p *Policy) AcceptsAnything() bool {
-	for _, r := range p.byDefault {
-		if r.kind != typeAccept {
-			return false
-		}
-	}
-	return true
+	return acceptAnything(p.byDefault)
+}
+
+// acceptAnything tells whether an image needs nothing to meet all of reqs.
+func acceptAnything(reqs []*requirement) bool {
+	return !slices.ContainsFunc(reqs, func(r *requirement) bool {
+		x, _ := r.ext.(*anyOf)
+		nothing := x != nil && slices.ContainsFunc(x.of, func(a alternative) bool { return acceptAnything(a.all) })
+		return r.kind != typeAccept && !nothing
+	})
 }
 
 // Scopes lists the scopes that policy.json configures for a transport, sorted;

@@ -179,6 +179,9 @@ func checkConfig(l *inspected, stdout, stderr io.Writer) error {
 		return err
 	}
 	g.upstream.Close()
+	if _, err := g.fronts(); err != nil {
+		return err
+	}
 	for _, w := range warnings(l.cfg, l.policy, g.roots) {
 		fmt.Fprintln(stdout, "warning: "+w)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -214,9 +215,9 @@ func (l *lint) print(w io.Writer) error {
 	}
 	switch {
 	case len(l.named) > 0 && l.config != "":
-		fmt.Fprintf(&b, "warning     not in trust_roots of %s, without which the gate does not take this policy: %s\n", l.config, strings.Join(l.named, ", "))
+		fmt.Fprintf(&b, "warning     not in trust_roots of %s, without which the gate does not take this policy: %s\n", l.config, shown(l.named))
 	case len(l.named) > 0:
-		fmt.Fprintf(&b, "note        taken to be in trust_roots of the configuration: %s\n", strings.Join(l.named, ", "))
+		fmt.Fprintf(&b, "note        taken to be in trust_roots of the configuration: %s\n", shown(l.named))
 	}
 	l.printPodman(&b)
 	printRevision(&b, l.revision, l.notes)
@@ -242,6 +243,17 @@ func (l *lint) printConfig(b *strings.Builder) {
 	fmt.Fprintf(b, "registries  %s\n", places)
 }
 
+// shown joins names that a file gave, so that they can neither steer a terminal nor
+// look like further lines.
+func shown(names []string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.Join(names, ", "))
+}
+
 // printPodman says whether other programs can read the file.
 func (l *lint) printPodman(b *strings.Builder) {
 	extensions := l.policy.Extensions()
@@ -254,7 +266,7 @@ func (l *lint) printPodman(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "podman      yes: it has no extension requirement, so podman, skopeo and CRI-O read it too\n")
 	if len(l.paths) > 0 {
-		fmt.Fprintf(b, "note        podman counts relative paths from where it is started: write %s with the whole path\n", strings.Join(l.paths, ", "))
+		fmt.Fprintf(b, "note        podman counts relative paths from where it is started: write %s with the whole path\n", shown(l.paths))
 	}
 }
 

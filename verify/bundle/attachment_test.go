@@ -184,6 +184,20 @@ func TestSigChainCompletesTheRoot(t *testing.T) {
 	denied(t, v, err, "leaf certificate verification failed")
 }
 
+// TestSigChainAddsToNoRootWithIntermediates: an intermediate that was taken out of the
+// trust root, because its key was lost, must not come back with the signature.
+func TestSigChainAddsToNoRootWithIntermediates(t *testing.T) {
+	lost, left := newECDSA(t, elliptic.P256()), newECDSA(t, elliptic.P256())
+	rc, withdrawn, rest := twoIntermediates(t, lost.Public(), left.Public())
+	w := newWorld(t).under(rc, rest, withdrawn, lost)
+	s := w.sig(keyless{}, simpleSigning(subject))
+	v, err := bundle.VerifySigstore(s, subject, w.trust())
+	denied(t, v, err, "leaf certificate verification failed")
+	if _, err := bundle.VerifySigstore(s, subject, w.withoutIntermediates()); err != nil {
+		t.Errorf("under a root that names no intermediate: %v", err)
+	}
+}
+
 // envelope is a DSSE envelope in JSON.
 func envelope(t testing.TB, key crypto.Signer, payload []byte) []byte {
 	t.Helper()

@@ -32,6 +32,12 @@ type Query struct {
 	Attestations bool
 	// Referrers asks for the manifests that refer to the judged one.
 	Referrers bool
+	// Statements asks for SLSA provenance that nobody signed, too: in Index, and with
+	// Referrers among those.
+	Statements bool
+	// Index holds the bytes of the index through which the judged manifest was
+	// reached; empty when there is none. It is in Ref's repository.
+	Index []byte
 	// Repository is the signature repository: where .sig, .att and referrers are
 	// looked for, in another registry if it says so. Nil is Ref's own. Its tag or
 	// digest is not used.
