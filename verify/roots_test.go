@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -42,6 +43,41 @@ func TestTrustRootsThatAreTooOldAreInconclusive(t *testing.T) {
 	}
 }
 
+// swapped is a trust root that is replaced while images are judged by it.
+type swapped struct {
+	left  int // times
+	given string
+}
+
+func (r *swapped) Generation() string { return fmt.Sprint(r.left) }
+
+func (r *swapped) Get(string) (trustroot.Root, bool) {
+	if r.left > 0 {
+		r.left--
+	}
+	r.given = r.Generation()
+	return trustroot.Root{Material: &root.BaseTrustedMaterial{}}, true
+}
+
+// TestVerdictIsOfTheRootsThatJudged: a verdict that was made by a root is never filed
+// under another one, which may come back.
+func TestVerdictIsOfTheRootsThatJudged(t *testing.T) {
+	const policy = `{"default":[{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s"}]}]}`
+	w := newWorld(t)
+	w.refer(bundleType, newBundleSigner(t).sign(theManifest))
+	e := w.engine(policy)
+	r := &swapped{left: 1}
+	e.UseRoots(r)
+	v, err := e.Verify(t.Context(), subject(t, v1))
+	if err != nil || r.given != r.Generation() || v.Revision != e.Revision() {
+		t.Errorf("judged by root %s, now is %s; verdict of %s, now is %s; %v", r.given, r.Generation(), v.Revision, e.Revision(), err)
+	}
+	r.left = 100
+	if v, err := e.Verify(t.Context(), subject(t, v1)); err == nil || v.Decision == Allowed || r.left < 100-10*maxJudged {
+		t.Errorf("%d swaps: %v, %v", 100-r.left, v.Decision, err)
+	}
+}
+
 // TestRevisionCoversTrustRoots: verdicts of another root are stale.
 func TestRevisionCoversTrustRoots(t *testing.T) {
 	w := newWorld(t)
@@ -61,5 +97,19 @@ func TestRevisionCoversTrustRoots(t *testing.T) {
 	}
 	if e.Replace(p); e.Revision() == second {
 		t.Error("another policy has the same revision")
+	}
+}
+
+// TestAStaleRootIsAnotherBasis: what was decided by a root ends when it gets stale,
+// though its bytes are the same.
+func TestAStaleRootIsAnotherBasis(t *testing.T) {
+	w := newWorld(t)
+	e := w.engine(`{"default":[{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s"}]}]}`)
+	r := &oneRoot{Root: trustroot.Root{Material: &root.BaseTrustedMaterial{}, Generation: "1"}}
+	e.UseRoots(r)
+	_, before := e.Basis(subject(t, v1))
+	r.Stale = true
+	if _, after := e.Basis(subject(t, v1)); after == before || after == "" {
+		t.Errorf("basis %q, before %q", after, before)
 	}
 }

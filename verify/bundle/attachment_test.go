@@ -224,6 +224,7 @@ func TestAttByKey(t *testing.T) {
 		"no envelope":       {[]byte(`{}`), "expected payload type"},
 		"two signatures":    {[]byte(strings.Replace(string(good), `"signatures":[`, `"signatures":[{"sig":"AAAA"},`, 1)), "exactly one signature"},
 		"garbage":           {[]byte("\x00garbage"), "malformed JSON"},
+		"many of nothing":   {[]byte(`{"signatures":[` + strings.Repeat("{},", 1<<20) + `{}]}`), "values"},
 		"not an object":     {[]byte(`[]`), "expected a DSSE envelope"},
 		"no statement":      {envelope(t, k, []byte(`{}`)), "_type"},
 		"statement of yore": {envelope(t, k, []byte(strings.Replace(string(statement(subject, slsaType)), "Statement/v1", "Statement/v9", 1))), "_type"},
