@@ -226,7 +226,7 @@ func (o *outcome) take(v bundle.Verified, err error, evidence string) (bool, err
 	case errors.Is(err, bundle.ErrLocal), errors.Is(err, attest.ErrLocal):
 		return false, err
 	case err != nil:
-		o.Found = append(o.Found, clean(err.Error()))
+		o.Found = append(o.Found, cleanTo(err.Error(), maxReason))
 		return false, nil
 	}
 	o.Allowed, o.Signers, o.times, o.expires = true, v.Signers, v.Times, v.Expires

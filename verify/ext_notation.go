@@ -167,7 +167,7 @@ func (x *notationSigned) judge(ctx context.Context, in *judging) (outcome, error
 		case errors.Is(err, notation.ErrLocal):
 			return outcome{}, err
 		case err != nil:
-			o.Found = append(o.Found, clean(err.Error()))
+			o.Found = append(o.Found, cleanTo(err.Error(), maxReason))
 			continue
 		}
 		o.Allowed, o.Signers, o.times, o.expires, o.Evidence = true, v.Signers, v.Times, v.Expires, []string{d.Digest.String()}

@@ -9,16 +9,20 @@ import (
 
 const (
 	maxText      = 200 // runes of untrusted text in a message
+	maxReason    = 600 // runes of a reason that one piece of evidence does not count
 	maxKeysShown = 8   // keys named in one message
 )
 
 // clean makes untrusted text fit to be shown: nothing that is not printable
 // (control characters, line breaks, bidirectional overrides), bounded length.
-func clean(s string) string {
+func clean(s string) string { return cleanTo(s, maxText) }
+
+// cleanTo is clean with another bound.
+func cleanTo(s string, most int) string {
 	var b strings.Builder
 	n := 0
 	for _, r := range s {
-		if n == maxText {
+		if n == most {
 			b.WriteRune('…')
 			break
 		}
