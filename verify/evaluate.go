@@ -19,6 +19,7 @@ type outcome struct {
 	Result
 	expires time.Time
 	times   []time.Time // proven by a log or a timestamp authority, in order
+	looked  []string    // places asked beside those of the image itself: of its base
 }
 
 // evaluateOne judges an image by one requirement. One accepted signature is
@@ -106,7 +107,9 @@ func evidenceOf(s discover.Signature) string {
 
 // noneFound says that there is no signature of the kind that r looks at.
 func noneFound(r *requirement, found discover.Found) string {
-	places := strings.Join(found.Looked, " and ")
+	var q discover.Query
+	r.wants(&q)
+	places := strings.Join(found.LookedFor(q), " and ")
 	if len(found.Signatures) == 0 {
 		return "no signatures found at " + places
 	}

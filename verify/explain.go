@@ -174,14 +174,19 @@ func (r *requirement) info(at string, ref reference.Named) RequirementInfo {
 		x.Identities = []string{clean(ext.who)}
 	case *anyOf:
 		for i, alt := range ext.of {
-			key := fmt.Sprintf("%s.of[%d]", at, i)
-			if !alt.until.IsZero() || !alt.before.IsZero() {
-				key += ".of" // only an object of type allOf has dates
-			}
-			x.Alternatives = append(x.Alternatives, AlternativeInfo{infos(key, alt.all, ref), alt.until, alt.before})
+			x.Alternatives = append(x.Alternatives, AlternativeInfo{infos(alt.key(at, i), alt.all, ref), alt.until, alt.before})
 		}
 	}
 	return x
+}
+
+// key is where the requirements of the i-th alternative stand in policy.json.
+func (a alternative) key(at string, i int) string {
+	key := fmt.Sprintf("%s.of[%d]", at, i)
+	if !a.until.IsZero() || !a.before.IsZero() {
+		key += ".of" // only an object of type allOf has dates
+	}
+	return key
 }
 
 // trusts adds whom a requirement trusts to sign bundles.

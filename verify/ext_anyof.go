@@ -58,6 +58,9 @@ func (l *loader) anyOf(at string, raw json.RawMessage, depth int) (extension, ob
 		if !alt.until.IsZero() && !l.now.Before(alt.until) {
 			l.warn(key+".until", "this alternative has ended on "+alt.until.Format(time.RFC3339), "take it out")
 		}
+		if acceptAnything(alt.all) {
+			l.warn(key, "this alternative accepts anything, so the others ask for nothing", "take it out, or the whole anyOf")
+		}
 		x.of = append(x.of, alt)
 		list[i] = inlined
 	}
@@ -206,11 +209,13 @@ func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {
 	var doubt error // about one alternative; another one may be met all the same
 	for i, alt := range x.of {
 		one, err := alt.judge(ctx, in)
+		o.looked = append(o.looked, one.looked...)
 		if err != nil {
 			doubt = err
 			continue
 		}
 		if one.Allowed {
+			one.looked = o.looked
 			return one, nil
 		}
 		for _, f := range one.Found {
@@ -218,7 +223,7 @@ func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {
 		}
 	}
 	if doubt != nil {
-		return outcome{}, doubt
+		return outcome{looked: o.looked}, doubt
 	}
 	return o, nil
 }
@@ -231,8 +236,9 @@ func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
 	}
 	for _, r := range a.all {
 		one, err := in.engine.evaluateOne(ctx, in.policy, in.image, r, in.found, false)
+		o.looked = append(o.looked, one.looked...)
 		if err != nil {
-			return outcome{}, err
+			return outcome{looked: o.looked}, err
 		}
 		if one.Allowed && !a.before.IsZero() && r.needsSignatures() && !provenBefore(one.times, a.before) {
 			one.Allowed, one.Found = false, []string{fmt.Sprintf("nothing proves that it was signed before %s", a.before.Format(time.RFC3339))}
@@ -248,7 +254,7 @@ func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
 		o.expires = earliest(o.expires, one.expires)
 	}
 	if !o.Allowed {
-		return outcome{Result: Result{Found: o.Found}}, nil
+		return outcome{Result: Result{Found: o.Found}, looked: o.looked}, nil
 	}
 	return o, nil
 }

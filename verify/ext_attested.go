@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -132,7 +131,7 @@ func (x *attested) judge(ctx context.Context, in *judging) (outcome, error) {
 		}
 	}
 	if len(o.Found) == 0 {
-		o.Found = []string{in.none("attestations")}
+		o.Found = []string{in.none(x, "attestations")}
 	}
 	return o, nil
 }
@@ -168,7 +167,7 @@ func (x *attested) holds(ctx context.Context, in *judging, v bundle.Verified) (e
 	if !ok {
 		return ends, errors.New("the condition does not hold: " + x.text)
 	}
-	if strings.Contains(x.text, "now") {
+	if x.condition.ReadsNow() {
 		ends = earliest(ends, in.now.Add(nowHolds))
 	}
 	return ends, nil

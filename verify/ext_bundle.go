@@ -214,7 +214,7 @@ func (x *bundleSigned) judge(_ context.Context, in *judging) (outcome, error) {
 		}
 	}
 	if len(o.Found) == 0 {
-		o.Found = []string{in.none("sigstore bundles or signatures")}
+		o.Found = []string{in.none(x, "sigstore bundles or signatures")}
 	}
 	return o, nil
 }
@@ -251,7 +251,10 @@ func (in *judging) trust(t *bundleTrust) (*bundle.Trust, time.Time, error) {
 	return &out, root.Expires, nil
 }
 
-// none says that nothing of a kind was found, and where.
-func (in *judging) none(what string) string {
-	return "no " + what + " found at " + strings.Join(in.found.Looked, " and ")
+// none says that nothing of a kind was found, and where it was looked for: the places
+// of other requirements say nothing about this one.
+func (in *judging) none(x extension, what string) string {
+	var q discover.Query
+	x.wants(&q)
+	return "no " + what + " found at " + strings.Join(in.found.LookedFor(q), " and ")
 }

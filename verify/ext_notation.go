@@ -174,7 +174,7 @@ func (x *notationSigned) judge(ctx context.Context, in *judging) (outcome, error
 		return o, nil
 	}
 	if len(o.Found) == 0 {
-		o.Found = []string{in.none("notation signatures")}
+		o.Found = []string{in.none(x, "notation signatures")}
 	}
 	return o, nil
 }

@@ -43,6 +43,7 @@ type judging struct {
 	image  *judged
 	found  discover.Found
 	now    time.Time
+	looked []string // places that were asked for evidence about a base
 }
 
 // extend reads one extension requirement and returns its form with all keys
@@ -116,9 +117,11 @@ func pathAndData(base string) []string {
 
 // judgeExtension judges one extension requirement and completes what is said.
 func (e *Engine) judgeExtension(ctx context.Context, p *Policy, j *judged, r *requirement, found discover.Found) (outcome, error) {
-	o, err := r.ext.judge(ctx, &judging{engine: e, policy: p, image: j, found: found, now: e.now()})
+	in := &judging{engine: e, policy: p, image: j, found: found, now: e.now()}
+	o, err := r.ext.judge(ctx, in)
+	o.looked = append(o.looked, in.looked...)
 	if err != nil {
-		return outcome{}, err
+		return outcome{looked: o.looked}, err
 	}
 	o.Type, o.Required = r.kind, r.required()
 	if o.Allowed {

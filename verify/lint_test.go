@@ -104,6 +104,7 @@ func TestLint(t *testing.T) {
 		"weak sigstore key":       {sig(newSigstoreRSA(t, 1024).pem(), identity("matchRepository")), "RSA-1024"},
 		"two keys in one file":    {sig(append(cosign.pem(), newSigstoreKey(t).pem()...), identity("matchRepository")), "only the first counts"},
 		"signedBaseLayer":         {`{"default":[{"type":"signedBaseLayer","baseLayerIdentity":{"type":"matchExact"}}]}`, "denies every image"},
+		"accepts by anyOf":        {`{"default":[{"type":"anyOf","of":[[{"type":"reject"}],[{"type":"insecureAcceptAnything"}]]}]}`, "default[0].of[1]: this alternative accepts anything"},
 		"unimplemented key type":  {`{"default":[{"type":"signedBy","keyType":"signedByGPGKeys","keyData":"eA=="}]}`, "denies every image"},
 		"atomic scope, no match":  {`{"default":[{"type":"reject"}],"transports":{"atomic":{"busybox":[{"type":"reject"}]}}}`, "can never match"},
 		"scope of another's kind": {`{"default":[{"type":"reject"}],"transports":{"docker-daemon":{"busybox":[{"type":"reject"}]}}}`, ""},
@@ -166,5 +167,72 @@ func TestRegistriesNamespacesAreLinted(t *testing.T) {
 	p, err := w.load(rejectAll)
 	if err != nil || len(p.Warnings()) != 1 || !strings.HasSuffix(p.Warnings()[0].File, "x.yaml") {
 		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestAcceptsAnything: an alternative that asks for nothing is as good as asking for
+// nothing.
+func TestAcceptsAnything(t *testing.T) {
+	const anything, nothing = `{"type":"insecureAcceptAnything"}`, `{"type":"reject"}`
+	for list, want := range map[string]bool{
+		anything:                  true,
+		nothing:                   false,
+		anything + "," + nothing:  false,
+		anything + "," + anything: true,
+		`{"type":"anyOf","of":[[` + anything + `]]}`:                                            true,
+		`{"type":"anyOf","of":[[` + nothing + `],[` + anything + `]]}`:                          true,
+		`{"type":"anyOf","of":[[` + nothing + `,` + anything + `]]}`:                            false,
+		`{"type":"anyOf","of":[{"type":"allOf","of":[` + anything + `]}]}`:                      true,
+		`{"type":"anyOf","of":[[{"type":"anyOf","of":[[` + anything + `]]}]]}`:                  true,
+		`{"type":"anyOf","of":[[` + anything + `]]},` + nothing:                                 false,
+		`{"type":"signedBaseLayer","baseLayerIdentity":{"type":"matchRepository"}},` + anything: false,
+	} {
+		p, err := newWorld(t).load(`{"default":[` + list + `]}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.AcceptsAnything() != want {
+			t.Errorf("%s: expected %v", list, want)
+		}
+	}
+}
+
+// TestBasesThatProveNothingAreWarnedAbout: the scope of the base decides, and one that
+// asks for nothing makes no base good.
+func TestBasesThatProveNothingAreWarnedAbout(t *testing.T) {
+	const onOS = `{"type":"signedBaseLayer","baseLayerIdentity":{"type":"exactRepository","dockerRepository":"registry.example.com/base/os"}}`
+	const onTag = `{"type":"signedBaseLayer","baseLayerIdentity":{"type":"exactReference","dockerReference":"registry.example.com/base/os:9"}}`
+	const onOwn = `{"type":"signedBaseLayer","baseLayerIdentity":{"type":"matchRepository"}}`
+	signed := fmt.Sprintf(`{"type":"bundleSigned","keyData":%q}`, b64(newSigstoreKey(t).pem()))
+	const anything, nothing = `{"type":"insecureAcceptAnything"}`, `{"type":"reject"}`
+	for name, c := range map[string]struct{ app, base, byDefault, want string }{
+		"signed":                 {onOS, signed, nothing, ""},
+		"accepted":               {onOS, anything, nothing, `transports.docker."registry.example.com/app"[0]: scope registry.example.com/base accepts the base registry.example.com/base/os without a signature`},
+		"tag accepted":           {onTag, anything, nothing, "accepts the base registry.example.com/base/os:9"},
+		"accepted by anyOf":      {onOS, `{"type":"anyOf","of":[[` + signed + `],[` + anything + `]]}`, nothing, "accepts the base"},
+		"denied":                 {onOS, nothing, nothing, "scope registry.example.com/base denies the base"},
+		"accepted by default":    {onOS, "", anything, "scope default accepts the base"},
+		"denied by default":      {onOS, "", nothing, "scope default denies the base"},
+		"signed by default":      {onOS, "", signed, ""},
+		"tags have scopes":       {onOS + `],"registry.example.com/base/os:9":[` + signed, nothing, nothing, ""},
+		"of its own repository":  {onOwn, anything, nothing, ""},
+		"as an alternative":      {`{"type":"anyOf","of":[[` + signed + `],{"type":"allOf","of":[` + onOS + `],"until":"2099-01-01T00:00:00Z"}]}`, anything, nothing, `[0].of[1].of[0]: scope registry.example.com/base accepts`},
+		"signed, and more":       {onOS, anything + "," + signed, nothing, ""},
+		"base on another base":   {onOS, onTag + "," + signed, nothing, ""},
+		"and nothing more wrong": {signed, anything, nothing, ""},
+	} {
+		scopes := `"registry.example.com/app":[` + c.app + `]`
+		if c.base != "" {
+			scopes += `,"registry.example.com/base":[` + c.base + `]`
+		}
+		got := ""
+		for line := range strings.Lines(warningsOf(t, `{"default":[`+c.byDefault+`],"transports":{"docker":{`+scopes+`}}}`)) {
+			if strings.Contains(line, "the base") {
+				got += line
+			}
+		}
+		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: expected %q, found %q", name, c.want, got)
+		}
 	}
 }

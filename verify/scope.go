@@ -22,12 +22,21 @@ func ScopeCandidates(ref reference.Named) []string { return discover.Candidates(
 // AcceptsAnything reports whether an image that no scope matches needs nothing to
 // be allowed.
 func (p *Policy) AcceptsAnything() bool {
-	for _, r := range p.byDefault {
-		if r.kind != typeAccept {
-			return false
-		}
+	return acceptAnything(p.byDefault)
+}
+
+// acceptAnything tells whether every image meets all of the requirements.
+func acceptAnything(reqs []*requirement) bool {
+	return !slices.ContainsFunc(reqs, func(r *requirement) bool { return !r.acceptsAnything() })
+}
+
+// acceptsAnything tells whether every image meets the requirement: by itself, or by
+// an alternative that asks for nothing.
+func (r *requirement) acceptsAnything() bool {
+	if x, ok := r.ext.(*anyOf); ok {
+		return slices.ContainsFunc(x.of, func(a alternative) bool { return acceptAnything(a.all) })
 	}
-	return true
+	return r.kind == typeAccept
 }
 
 // Scopes lists the scopes that policy.json configures for a transport, sorted;

@@ -126,7 +126,7 @@ type Verdict struct {
 	Scope        string      `json:"scope"`        // key in policy.json, "default" for the default list
 	Requirements []Result    `json:"requirements"` // in the policy's order
 	Signatures   []Signature `json:"signatures,omitempty"`
-	Looked       []string    `json:"looked,omitempty"` // places where signatures were looked for
+	Looked       []string    `json:"looked,omitempty"` // places where signatures were looked for, the base's of signedBaseLayer too
 	Revision     string      `json:"revision"`         // policy and key bytes that judged
 	// Expires is when evidence that this verdict rests on runs out (a key's or a
 	// signature's end of validity); zero when nothing limits it. Caches may keep

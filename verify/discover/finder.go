@@ -72,7 +72,9 @@ func (f Finder) Find(ctx context.Context, q Query) (Found, error) {
 	var found Found
 	seen := map[string]bool{}
 	for i, part := range parts {
-		found.Looked = append(found.Looked, part.Looked...)
+		for _, place := range part.Looked {
+			found.Looked, found.origins = append(found.Looked, place), append(found.origins, places[i].origin)
+		}
 		if err == nil {
 			found.add(part, places[i].origin, seen)
 		}
