@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/pullgate/pullgate/config"
@@ -17,11 +18,12 @@ const (
 )
 
 // openRoots reads the trust roots of the configuration; nil when there are none.
-func openRoots(cfg *config.Config, web trustroot.Web) (*trustroot.Set, error) {
+func openRoots(cfg *config.Config, web trustroot.Web, logger *slog.Logger) (*trustroot.Set, error) {
 	if len(cfg.TrustRoots) == 0 {
 		return nil, nil
 	}
-	o := trustroot.Options{StateDir: cfg.StateDir, Offline: cfg.Offline, Web: web}
+	o := trustroot.Options{StateDir: cfg.StateDir, Offline: cfg.Offline, Web: web,
+		Warn: func(text string) { logger.Warn("trust roots", "warning", text) }}
 	for _, r := range cfg.TrustRoots {
 		o.Roots = append(o.Roots, trustroot.Source{Name: r.Name, File: r.TrustedRoot, MaxAge: r.MaxAge,
 			TUF: trustroot.TUF{Mirror: r.TUF.Mirror, Root: r.TUF.Root, Target: r.TUF.Target}})

@@ -64,7 +64,7 @@ func (s *source) refresh(ctx context.Context) (Root, error) {
 		return s.load()
 	}
 	at := s.opt.Now()
-	b, err := s.repo.fetch(ctx)
+	b, v, err := s.repo.fetch(ctx)
 	if err != nil {
 		return Root{}, err
 	}
@@ -72,7 +72,7 @@ func (s *source) refresh(ctx context.Context) (Root, error) {
 	if err != nil {
 		return Root{}, err
 	}
-	return r, s.repo.keep(b, at)
+	return r, s.repo.keep(b, v, at)
 }
 
 // root reads a trusted_root.json that is as good as it was at a time.
