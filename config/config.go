@@ -75,6 +75,9 @@ type Config struct {
 	Audit Audit `mapstructure:"audit"`
 	// TrustRoots are what the policy's identities are verified against. Default: none.
 	TrustRoots []TrustRoot `mapstructure:"trust_roots"`
+	// SignatureRepositories say where signatures of which images are that are not kept
+	// beside them. Default: none.
+	SignatureRepositories []SignatureRepository `mapstructure:"signature_repositories"`
 	// Offline says that nothing is asked for trust material: trust roots are used as
 	// they were last fetched. Registries and signature servers are not meant. Default
 	// false.

@@ -86,6 +86,8 @@ func keys() []key {
 		{name: "audit.file", path: true, def: AuditStdout},
 		{name: "audit.blobs", kind: kindBool, def: false},
 		{name: "trust_roots", kind: kindObjects, item: trustRootKeys()},
+		{name: "signature_repositories", kind: kindObjects, item: signatureRepositoryKeys(),
+			text: pairs{left: "scope", right: "repository", example: "registry.example.com/team=sigs.example.com/team"}},
 		{name: "offline", kind: kindBool, def: false},
 		{name: "insecure_weak_signatures", kind: kindBool, def: false},
 		{name: "log.level", def: "info"},

@@ -135,6 +135,7 @@ trust_roots:
     max_age: 24h
     tuf: {mirror: "https://tuf.example/x/", root: first.json, target: a/root.json}
   - {name: short, tuf: {mirror: "http://10.0.0.7:8080", root: first.json}}
+signature_repositories: [{scope: "*.example.com", repository: quay.io/team/signatures}, {scope: default, repository: ghcr.io/all}]
 offline: true
 insecure_weak_signatures: true
 log: {level: debug, format: json}
@@ -186,6 +187,7 @@ log: {level: debug, format: json}
 			{Name: "private", MaxAge: 24 * time.Hour, TUF: TrustRootTUF{"https://tuf.example/x", in("first.json"), "a/root.json"}},
 			{Name: "short", TUF: TrustRootTUF{"http://10.0.0.7:8080", in("first.json"), "trusted_root.json"}},
 		},
+		SignatureRepositories:  []SignatureRepository{{"*.example.com", "quay.io/team/signatures"}, {"default", "ghcr.io/all"}},
 		Offline:                true,
 		InsecureWeakSignatures: true,
 		Log:                    Log{Level: "debug", Format: LogJSON},
@@ -227,7 +229,7 @@ func TestTableAndStructAgree(t *testing.T) {
 	for item, typ := range map[string]reflect.Type{
 		"upstreams": reflect.TypeFor[Upstream](), "hosts": reflect.TypeFor[Host](),
 		"listeners": reflect.TypeFor[Listener](), "auth.rules": reflect.TypeFor[Rule](),
-		"trust_roots": reflect.TypeFor[TrustRoot](),
+		"trust_roots": reflect.TypeFor[TrustRoot](), "signature_repositories": reflect.TypeFor[SignatureRepository](),
 	} {
 		i := slices.IndexFunc(keys(), func(k key) bool { return k.name == item })
 		if got, want := table(keys()[i].item), fields(typ, ""); !reflect.DeepEqual(got, want) {

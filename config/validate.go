@@ -36,6 +36,7 @@ func (c *Config) Validate() Faults {
 	v.bounds()
 	v.files()
 	v.trustRoots()
+	v.signatureRepositories()
 	v.audit()
 	v.words()
 	return v.faults

@@ -117,7 +117,7 @@ func (h *Handler) enter(x *exchange, ref reference.Named, blob bool) error {
 	if !h.opts.Upstream.ClientCredentials(reference.Domain(ref)) {
 		return nil
 	}
-	if err := h.lend(x); err != nil {
+	if err := h.lend(x, reference.Domain(ref)); err != nil {
 		return err
 	}
 	if reference.IsNameOnly(ref) {
@@ -151,7 +151,7 @@ func (x *exchange) tries() bool { return x.r.Header.Get("Authorization") != "" }
 // lend lets the upstream see the client's own credentials, and keeps apart what is
 // fetched with them from what others wait for. Secrets that are for the gate are not
 // passed on: their client is anonymous to the registry.
-func (h *Handler) lend(x *exchange) error {
+func (h *Handler) lend(x *exchange, registry string) error {
 	header := ""
 	if !x.entry.Mirror { // docker's would be those for Docker Hub, sent to a mirror
 		header = x.r.Header.Get("Authorization")
@@ -162,7 +162,7 @@ func (h *Handler) lend(x *exchange) error {
 	case own:
 		header = ""
 	}
-	ctx := upstream.WithAuthorization(x.r.Context(), header)
+	ctx := upstream.WithAuthorization(x.r.Context(), registry, header)
 	x.r = x.r.WithContext(context.WithValue(ctx, ownerKey{}, sha256.Sum256([]byte(header))))
 	return nil
 }
@@ -198,7 +198,7 @@ func (h *Handler) getPing(x *exchange) error {
 		return err
 	}
 	if !x.entry.Mirror && h.opts.Upstream.ClientCredentials(registry) {
-		if err := h.lend(x); err != nil {
+		if err := h.lend(x, registry); err != nil {
 			return err
 		}
 		if err := h.opts.Upstream.Ping(x.r.Context(), registry); err != nil {

@@ -134,7 +134,7 @@ func (e *Engine) find(ctx context.Context, p *Policy, j *judged, reqs []*require
 	if err != nil {
 		return discover.Found{}, err
 	}
-	q := discover.Query{Ref: j.ref(), Digest: j.canonical, Lookaside: base,
+	q := discover.Query{Ref: j.ref(), Digest: j.canonical, Lookaside: base, Repository: p.repositories.of(j.ref()),
 		Subject: ocispec.Descriptor{MediaType: j.subject.MediaType, Digest: j.canonical, Size: int64(len(j.subject.Manifest))}}
 	for _, r := range reqs {
 		r.wants(&q)

@@ -56,6 +56,9 @@ type Explanation struct {
 	Candidates   []Candidate       `json:"candidates"` // most specific first, all of them
 	Scope        string            `json:"scope"`      // the one that decides
 	Requirements []RequirementInfo `json:"requirements"`
+	// SignatureRepository is where bundles, attachments and referrers are looked for,
+	// when that is not the image's own repository.
+	SignatureRepository string `json:"signatureRepository,omitempty"`
 }
 
 // Candidate is a scope that could decide about an image. The first one that the
@@ -82,7 +85,7 @@ func (p *Policy) Show() []ScopeInfo {
 // Explain says which scope of a transport decides about ref, by the rule that judges
 // it: a tag or a digest matters only where a scope names one.
 func (p *Policy) Explain(transport string, ref reference.Named) Explanation {
-	x := Explanation{Reference: ref.String(), Transport: transport}
+	x := Explanation{Reference: ref.String(), Transport: transport, SignatureRepository: p.SignatureRepository(ref)}
 	scope, reqs := p.scopeFor(transport, ref)
 	x.Scope = scope
 	at := DefaultScope

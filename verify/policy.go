@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -26,18 +27,24 @@ type Options struct {
 	InsecureAllowWeak bool
 	// TrustRoots are the names of the trust roots that requirements may name.
 	TrustRoots []string
+	// SignatureRepositories says, by scope, in which repository the .sig and .att
+	// attachments and the referrers of images are looked for, instead of in their own
+	// (cosign's COSIGN_REPOSITORY). The most specific scope counts, "default" for
+	// images of no other. Repositories are named in full, without tag or digest.
+	SignatureRepositories map[string]string
 }
 
 // Policy is a policy.json with all its keys and its registries.d in memory. It is
 // immutable, and safe for use by any number of goroutines.
 type Policy struct {
-	byDefault  []*requirement
-	scopes     map[string]map[string][]*requirement
-	lookasides *discover.Lookasides
-	allowWeak  bool
-	revision   string
-	warnings   []Warning
-	files      []string
+	byDefault    []*requirement
+	scopes       map[string]map[string][]*requirement
+	lookasides   *discover.Lookasides
+	repositories repositories
+	allowWeak    bool
+	revision     string
+	warnings     []Warning
+	files        []string
 }
 
 // LoadPolicy reads policy.json, every key it names, and registries.d. Its error is
@@ -56,12 +63,13 @@ func LoadPolicy(o Options) (*Policy, error) {
 	}
 	lookasides, faults := discover.LoadLookasides(o.RegistriesDir)
 	l.faults = append(l.faults, faults...)
+	elsewhere := l.signatureRepositories(o.SignatureRepositories)
 	if len(l.faults) > 0 {
 		return nil, l.faults
 	}
 	l.lintNamespaces(lookasides.Namespaces())
 	l.lintPlaces(out.scopes, lookasides)
-	p, err := newPolicy(l, out, lookasides)
+	p, err := newPolicy(l, out, lookasides, elsewhere)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +78,7 @@ func LoadPolicy(o Options) (*Policy, error) {
 }
 
 // newPolicy puts together what was loaded without a fault.
-func newPolicy(l *loader, out parsed, lookasides *discover.Lookasides) (*Policy, error) {
+func newPolicy(l *loader, out parsed, lookasides *discover.Lookasides, elsewhere repositories) (*Policy, error) {
 	places, err := lookasides.Canonical()
 	if err != nil {
 		return nil, Faults{{Problem: err.Error()}}
@@ -79,8 +87,9 @@ func newPolicy(l *loader, out parsed, lookasides *discover.Lookasides) (*Policy,
 	fmt.Fprintf(h, "weak=%t policy=%d places=%d\n", l.weak, len(out.inlined), len(places))
 	h.Write(out.inlined)
 	h.Write(places)
+	io.WriteString(h, elsewhere.canonical())
 	return &Policy{
-		byDefault: out.byDefault, scopes: out.scopes, lookasides: lookasides, allowWeak: l.weak,
+		byDefault: out.byDefault, scopes: out.scopes, lookasides: lookasides, repositories: elsewhere, allowWeak: l.weak,
 		revision: hex.EncodeToString(h.Sum(nil)),
 		warnings: l.warnings, files: append(l.files, lookasides.Files()...),
 	}, nil
@@ -97,7 +106,8 @@ func (l *loader) lintNamespaces(namespaces map[string]string) {
 }
 
 // Revision is the SHA-256, in hexadecimal, of everything that decides: the policy
-// with the bytes of all keys, where signatures are looked for, and whether weak
+// with the bytes of all keys, where signatures are looked for (registries.d, signature
+// repositories), and whether weak
 // ones count. Verdicts of another revision are stale.
 func (p *Policy) Revision() string { return p.revision }
 

@@ -67,7 +67,7 @@ func (e *Engine) judgeAlone(policy []byte, s Subject, sig discover.Signature) (R
 	if len(l.faults) > 0 {
 		return Result{}, l.faults
 	}
-	p, err := newPolicy(l, out, &discover.Lookasides{})
+	p, err := newPolicy(l, out, &discover.Lookasides{}, nil)
 	if err != nil {
 		return Result{}, err
 	}

@@ -87,7 +87,7 @@ func missing(file string) bool {
 
 func policyOptions(cfg *config.Config) verify.Options {
 	return verify.Options{PolicyFile: cfg.Policy, RegistriesDir: cfg.RegistriesD, InsecureAllowWeak: cfg.InsecureWeakSignatures,
-		TrustRoots: rootNames(cfg)}
+		TrustRoots: rootNames(cfg), SignatureRepositories: cfg.RepositoriesByScope()}
 }
 
 func configCommand() *cobra.Command {

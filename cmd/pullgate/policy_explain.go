@@ -97,6 +97,9 @@ func (x explained) print(w io.Writer) error {
 			fmt.Fprintf(&b, "            would pass: nothing\n")
 		}
 	}
+	if x.SignatureRepository != "" {
+		fmt.Fprintf(&b, "signatures  bundles, attachments and referrers are looked for in %s (signature_repositories)\n", x.SignatureRepository)
+	}
 	if x.ReportOnly {
 		fmt.Fprintf(&b, "report only what is denied is recorded and forwarded all the same (report_only)\n")
 	} else {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -69,10 +70,11 @@ func TestAuthorizeRemembersByCredentialsAndRepository(t *testing.T) {
 	for _, s := range steps {
 		before := len(reg.requests())
 		err := error(nil)
+		ctx := WithAuthorization(t.Context(), reference.Domain(named(t, s.ref)), s.header)
 		if s.blob {
-			err = c.Authorize(as(t, s.header), of(t, s.ref, blob), true)
+			err = c.Authorize(ctx, of(t, s.ref, blob), true)
 		} else {
-			err = c.Authorize(as(t, s.header), named(t, s.ref), false)
+			err = c.Authorize(ctx, named(t, s.ref), false)
 		}
 		switch {
 		case s.want < 0 && err != nil:
@@ -367,7 +369,7 @@ func TestQuestionsEndWithWhoeverAsked(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 150 {
 		all.Go(func() {
-			_ = c.Authorize(WithAuthorization(ctx, fmt.Sprintf("Bearer %d", i)), named(t, "r.example/a:v1"), false)
+			_ = c.Authorize(WithAuthorization(ctx, "r.example", fmt.Sprintf("Bearer %d", i)), named(t, "r.example/a:v1"), false)
 		})
 	}
 	for range maxQuestions {

@@ -15,18 +15,20 @@ const maxAuthorization = 16 << 10
 
 type authorizationKey struct{}
 
-// authorization is a client's header in a context. It is a type of its own
-// because a context that is printed shows strings and of other values the type.
-type authorization struct{ header string }
+// authorization is a client's header in a context, and the registry that it is
+// for. It is a type of its own because a context that is printed shows strings and
+// of other values the type.
+type authorization struct{ registry, header string }
 
 // WithAuthorization returns a context that lends the client's own Authorization
-// header, "" for an anonymous client, to requests for content of registries with
-// ClientCredentials. It goes to the endpoint of the registry that is asked and
-// nowhere else, and means nothing for other registries. A context without one is
-// an anonymous client. Headers other than Basic and Bearer, longer than 16 KiB or
+// header, "" for an anonymous client, to requests for content of one registry with
+// ClientCredentials, by its name in references. It goes to the endpoint of that
+// registry and nowhere else: a client that pulls from it shows nothing to another
+// one, which may hold the image's base or its signatures. To others, and without one,
+// the client is anonymous. Headers other than Basic and Bearer, longer than 16 KiB or
 // not of printable ASCII are refused as Forbidden when they are to be used.
-func WithAuthorization(ctx context.Context, header string) context.Context {
-	return context.WithValue(ctx, authorizationKey{}, authorization{header})
+func WithAuthorization(ctx context.Context, registry, header string) context.Context {
+	return context.WithValue(ctx, authorizationKey{}, authorization{registry, header})
 }
 
 // ClientCredentials reports whether the registry is configured to be asked with
@@ -106,8 +108,10 @@ func (r *remote) lent(ctx context.Context, c call) (string, error) {
 	}
 	header := c.auth
 	if c.asClient() {
-		lent, _ := ctx.Value(authorizationKey{}).(authorization)
-		header = lent.header
+		header = "" // anonymous, unless the client lends it to this registry
+		if lent, _ := ctx.Value(authorizationKey{}).(authorization); lent.registry == r.name {
+			header = lent.header
+		}
 	}
 	if err := checkAuthorization(header); err != nil {
 		return "", &Error{Kind: Forbidden, Registry: r.name, Op: c.op, Err: err}

@@ -34,7 +34,35 @@ func clientOptions(t *testing.T, endpoint string) Options {
 }
 
 // as is the context of a client with that header.
-func as(t *testing.T, header string) context.Context { return WithAuthorization(t.Context(), header) }
+func as(t *testing.T, header string) context.Context {
+	return WithAuthorization(t.Context(), "r.example", header)
+}
+
+// A client's header is for the registry that it pulls from. The registry that holds
+// the image's base or its signatures sees an anonymous client, also when it is asked
+// with clients' credentials itself.
+func TestClientHeaderGoesToItsRegistryOnly(t *testing.T) {
+	blob := []byte("{}")
+	other := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Authorization"); got != "" {
+			t.Errorf("%s: another registry was shown %q", r.URL.Path, got)
+		}
+		w.Write(blob)
+	})
+	o := clientOptions(t, "http://127.0.0.1:9")
+	second := o.Registries[0]
+	second.Name, second.Endpoint = "other.example", other.URL
+	o.Registries = append(o.Registries, second)
+	c := open(t, o)
+	ctx := as(t, "Bearer of-ann")
+	subject := of(t, "other.example/base/os", blob)
+	if _, err := c.ManifestBytes(ctx, subject); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.BlobBytes(ctx, subject, 100); err != nil {
+		t.Error(err)
+	}
+}
 
 // Everything that is fetched for a client is fetched with its header alone, the
 // signatures of what it asks for too.
