@@ -477,3 +477,57 @@ func (f fixedVerdict) Revision() string { return f.v.Revision }
 func (f fixedVerdict) Verify(context.Context, verify.Subject) (verify.Verdict, error) {
 	return f.v, nil
 }
+
+// based is a policy that can say what of it decides: by default what stands before the
+// first dot of its revision.
+type based struct{ *policy }
+
+func (b based) Basis(verify.Subject) (revision, basis string) {
+	revision = b.Revision()
+	basis, _, _ = strings.Cut(revision, ".")
+	return revision, basis
+}
+
+func (b based) Verify(ctx context.Context, s verify.Subject) (verify.Verdict, error) {
+	_, basis := b.Basis(s)
+	v, err := b.policy.Verify(ctx, s)
+	v.Basis = basis
+	return v, err
+}
+
+// A reload ends the verdicts that it concerns, and no others.
+func TestAReloadEndsOnlyWhatItChanges(t *testing.T) {
+	c := newClock()
+	p := &policy{revision: "a.1", answer: always(allowed)}
+	hits := 0
+	v, err := cache.NewVerdicts(based{p}, cache.VerdictOptions{Size: 100, AllowedTTL: time.Hour, DeniedTTL: time.Minute, Now: c.Now,
+		Observe: func(hit bool, _ time.Duration, _ verify.Verdict, _ error) {
+			if hit {
+				hits++
+			}
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, other := subject(t, "r.example/x:v1"), subject(t, "r.example/y:v1")
+	ask(t, v, p, s, verify.Allowed, 1)
+	c.pass(30 * time.Minute)
+	p.set("a.2") // another policy, the same basis
+	if got := ask(t, v, p, s, verify.Allowed, 0); got.Revision != "a.2" || hits != 1 {
+		t.Errorf("expected a verdict of the policy in force, found %+v, %d hits", got, hits)
+	}
+	ask(t, v, p, other, verify.Allowed, 1) // of other images it says nothing
+	p.set("b.3")                           // another basis
+	p.answer = always(denied)
+	ask(t, v, p, s, verify.Denied, 1)
+	p.set("b.4") // denials are asked again
+	ask(t, v, p, s, verify.Denied, 1)
+	p.set("a.5") // what was known is right again
+	if got := ask(t, v, p, s, verify.Allowed, 0); got.Revision != "a.5" {
+		t.Errorf("%+v", got)
+	}
+	c.pass(31 * time.Minute) // it is not kept longer for that
+	ask(t, v, p, s, verify.Denied, 1)
+	p.set("a.6")
+	ask(t, v, p, s, verify.Denied, 1)
+}

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -107,7 +108,7 @@ func (l *loader) list(raws []json.RawMessage, key string, suspect bool) []*requi
 				l.fault(at, err.Error(), "see docs/policy.md, extension requirements")
 				continue
 			}
-			raws[i] = inlined
+			raws[i], r.bytes = inlined, sha256.Sum256(inlined)
 			out = append(out, r)
 			continue
 		}
@@ -122,7 +123,7 @@ func (l *loader) list(raws []json.RawMessage, key string, suspect bool) []*requi
 			l.fault(at, err.Error(), "see containers-policy.json(5)")
 			continue
 		}
-		raws[i] = inlined
+		raws[i], r.bytes = inlined, sha256.Sum256(inlined)
 		out = append(out, r)
 	}
 	return out
