@@ -47,15 +47,6 @@ func (c *expiring[K, V]) get(k K) (v V, fresh, ok bool) {
 	return e.value, c.now().Before(e.expires), true
 }
 
-// entry returns a value that is within its time, and when that ends.
-func (c *expiring[K, V]) entry(k K) (v V, expires time.Time, ok bool) {
-	e, ok := c.lru.Get(k)
-	if !ok || !c.now().Before(e.expires) {
-		return v, time.Time{}, false
-	}
-	return e.value, e.expires, true
-}
-
 func (c *expiring[K, V]) put(k K, v V, expires time.Time) {
 	c.lru.Add(k, entry[V]{v, expires})
 }

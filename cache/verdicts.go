@@ -34,12 +34,9 @@ const maxAsked = 3
 // asks it once for a key, however many callers wait. A caller that goes away
 // does not end the verification for the others.
 type Verdicts struct {
-	next  verify.Verifier
-	opts  VerdictOptions
-	cache *expiring[verdictKey, verify.Verdict]
-	// based are the allowing ones by what of the policy decided, for the first question
-	// after a reload: keys have a basis in place of a revision.
-	based  *expiring[verdictKey, verify.Verdict]
+	next   verify.Verifier
+	opts   VerdictOptions
+	cache  *expiring[verdictKey, verify.Verdict]
 	flight singleflight.Group
 }
 
@@ -72,11 +69,7 @@ func NewVerdicts(next verify.Verifier, opts VerdictOptions) (*Verdicts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verdict cache of size %d: %w", opts.Size, err)
 	}
-	based, err := newExpiring[verdictKey, verify.Verdict](opts.Size, opts.Now)
-	if err != nil {
-		return nil, fmt.Errorf("verdict cache of size %d: %w", opts.Size, err)
-	}
-	return &Verdicts{next: next, opts: opts, cache: c, based: based}, nil
+	return &Verdicts{next: next, opts: opts, cache: c}, nil
 }
 
 // Revision is that of the verifier behind.
@@ -102,11 +95,6 @@ func (c *Verdicts) verdict(ctx context.Context, s verify.Subject) (verify.Verdic
 		return verify.Verdict{}, err
 	}
 	if v, fresh, _ := c.cache.get(key); fresh {
-		v.Cached = true
-		c.opts.Observe(true, 0, v, nil)
-		return v, nil
-	}
-	if v, ok := c.unchanged(key, s); ok {
 		v.Cached = true
 		c.opts.Observe(true, 0, v, nil)
 		return v, nil
@@ -153,35 +141,8 @@ func (c *Verdicts) ask(ctx context.Context, key verdictKey, s verify.Subject) (v
 	key.revision = v.Revision
 	if until, keep := c.until(v); keep {
 		c.cache.put(key, remembered(v), until)
-		// Denials end soon by themselves, and who reloads after signing wants them asked
-		// again.
-		if v.Basis != "" && v.Decision == verify.Allowed {
-			key.revision = v.Basis
-			c.based.put(key, remembered(v), until)
-		}
 	}
 	return v, nil
-}
-
-// unchanged is what another policy allowed and the one in force decides by the same: a
-// reload ends only what it changes. It is kept no longer than it was.
-func (c *Verdicts) unchanged(key verdictKey, s verify.Subject) (verify.Verdict, bool) {
-	next, ok := c.next.(verify.Based)
-	if !ok {
-		return verify.Verdict{}, false
-	}
-	revision, basis := next.Basis(s)
-	if basis == "" {
-		return verify.Verdict{}, false
-	}
-	key.revision = basis
-	v, until, ok := c.based.entry(key)
-	if !ok {
-		return verify.Verdict{}, false
-	}
-	key.revision, v.Revision = revision, revision
-	c.cache.put(key, v, until)
-	return v, true
 }
 
 // remembered is what is kept of a verdict: how it came about, without the

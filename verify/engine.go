@@ -99,11 +99,8 @@ func (e *Engine) verify(ctx context.Context, p *Policy, s Subject, above ...stri
 		return v, err
 	}
 	j.above = above
-	// Before anything is looked at: a trust root that is replaced meanwhile makes it
-	// another basis than the one in force, never the other way round.
-	basis := e.basisOf(p, j.subject.Transport, s.Ref)
 	scope, reqs := p.scopeFor(j.subject.Transport, s.Ref)
-	v.Scope, v.Basis = scope, basis
+	v.Scope = scope
 	if len(reqs) == 0 {
 		return v, errors.New("scope without requirements")
 	}

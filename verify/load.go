@@ -2,7 +2,6 @@ package verify
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -108,7 +107,7 @@ func (l *loader) list(raws []json.RawMessage, key string, suspect bool) []*requi
 				l.fault(at, err.Error(), "see docs/policy.md, extension requirements")
 				continue
 			}
-			raws[i], r.bytes = inlined, sha256.Sum256(inlined)
+			raws[i] = inlined
 			out = append(out, r)
 			continue
 		}
@@ -123,7 +122,7 @@ func (l *loader) list(raws []json.RawMessage, key string, suspect bool) []*requi
 			l.fault(at, err.Error(), "see containers-policy.json(5)")
 			continue
 		}
-		raws[i], r.bytes = inlined, sha256.Sum256(inlined)
+		raws[i] = inlined
 		out = append(out, r)
 	}
 	return out

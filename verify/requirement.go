@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"strings"
 
@@ -32,9 +31,6 @@ type requirement struct {
 	ext    extension      // signedBaseLayer and the types that only this package knows
 	// denies says why no image can pass; empty for requirements that can be met.
 	denies string
-	// bytes is the sha256 of the requirement with all its keys, as it counts into the
-	// revision. Requirements within others have none.
-	bytes [sha256.Size]byte
 }
 
 // needsSignatures tells whether signatures have to be fetched to evaluate r.

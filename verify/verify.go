@@ -128,8 +128,6 @@ type Verdict struct {
 	Signatures   []Signature `json:"signatures,omitempty"`
 	Looked       []string    `json:"looked,omitempty"` // places where signatures were looked for, the base's of signedBaseLayer too
 	Revision     string      `json:"revision"`         // policy and key bytes that judged
-	// Basis names what of the policy decided, see [Based]; empty: all of it.
-	Basis string `json:"-"`
 	// Expires is when evidence that this verdict rests on runs out (a key's or a
 	// signature's end of validity); zero when nothing limits it. Caches may keep
 	// the verdict for a shorter time, never for longer.
