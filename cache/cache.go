@@ -37,14 +37,11 @@ func newExpiring[K comparable, V any](size int, now func() time.Time) (*expiring
 	return &expiring[K, V]{lru: c, now: now}, nil
 }
 
-// get returns the value and whether it is still within its time. An expired
-// value is returned with fresh false.
-func (c *expiring[K, V]) get(k K) (v V, fresh, ok bool) {
+// get returns the value, its end, and whether it is still within its time. An
+// expired value is returned with fresh false.
+func (c *expiring[K, V]) get(k K) (v V, expires time.Time, fresh bool) {
 	e, ok := c.lru.Get(k)
-	if !ok {
-		return v, false, false
-	}
-	return e.value, c.now().Before(e.expires), true
+	return e.value, e.expires, ok && c.now().Before(e.expires)
 }
 
 func (c *expiring[K, V]) put(k K, v V, expires time.Time) {

@@ -86,7 +86,7 @@ func NewTags(size int, ttl time.Duration, now func() time.Time) (*Tags, error) {
 // Get returns the digest that the tag had when it was last asked for, and
 // whether that is recent enough to rely on.
 func (t *Tags) Get(repo, name string) (d digest.Digest, fresh bool) {
-	d, fresh, _ = t.cache.get(tag{repo, name})
+	d, _, fresh = t.cache.get(tag{repo, name})
 	return d, fresh
 }
 

@@ -40,10 +40,9 @@ type Verdicts struct {
 	flight singleflight.Group
 }
 
-// verdictKey holds everything a verdict depends on besides the manifest's bytes,
-// which the digest stands for.
+// verdictKey holds everything a verdict depends on besides the policy, which the
+// verdict names itself, and the manifest's bytes, which the digest stands for.
 type verdictKey struct {
-	revision   string
 	transport  string
 	repository string
 	reference  string // ":tag" or "@digest" as asked
@@ -51,7 +50,7 @@ type verdictKey struct {
 }
 
 func (k verdictKey) String() string {
-	return strings.Join([]string{k.revision, k.transport, k.repository, k.reference, k.digest}, "\x00")
+	return strings.Join([]string{k.transport, k.repository, k.reference, k.digest}, "\x00")
 }
 
 // NewVerdicts wraps next. A size below 1 is an error.
@@ -75,33 +74,67 @@ func NewVerdicts(next verify.Verifier, opts VerdictOptions) (*Verdicts, error) {
 // Revision is that of the verifier behind.
 func (c *Verdicts) Revision() string { return c.next.Revision() }
 
+// Basis is that of the verifier behind.
+func (c *Verdicts) Basis(s verify.Subject) (revision, basis string) { return c.next.Basis(s) }
+
 // Verify answers from memory or asks the verifier behind. Errors are passed on
-// and never remembered. A verdict of a policy that is no longer in force when it is
-// there is asked for again: a verification may take its time.
+// and never remembered. A verdict that no longer holds under the policy in force when
+// it is there is asked for again: a verification may take its time.
 func (c *Verdicts) Verify(ctx context.Context, s verify.Subject) (verify.Verdict, error) {
+	key, err := keyOf(s)
+	if err != nil {
+		return verify.Verdict{}, err
+	}
 	for range maxAsked {
-		v, err := c.verdict(ctx, s)
-		if err != nil || v.Revision == c.next.Revision() {
+		v, err := c.verdict(ctx, key, s)
+		if err != nil {
 			return v, err
+		}
+		if v, holds := c.holds(v, s); holds {
+			return v, nil
 		}
 	}
 	return verify.Verdict{}, errors.New("the policy changed while the image was judged")
 }
 
-// verdict returns a verdict that was right when it was made.
-func (c *Verdicts) verdict(ctx context.Context, s verify.Subject) (verify.Verdict, error) {
-	key, err := keyOf(s, c.next.Revision())
-	if err != nil {
-		return verify.Verdict{}, err
+// holds reports whether a verdict holds under the policy in force: that policy made
+// it, or nothing that it rests on was changed since. Then it is one of that policy.
+func (c *Verdicts) holds(v verify.Verdict, s verify.Subject) (verify.Verdict, bool) {
+	if v.Revision == c.next.Revision() {
+		return v, true
 	}
-	if v, fresh, _ := c.cache.get(key); fresh {
+	revision, basis := c.next.Basis(s)
+	if revision == "" || basis == "" || basis != v.Basis {
+		return verify.Verdict{}, false
+	}
+	v.Revision = revision
+	return v, true
+}
+
+// remember looks for a verdict that still holds. One that does after the policy was
+// replaced is kept as one of the new policy, for as long as before.
+func (c *Verdicts) remember(key verdictKey, s verify.Subject) (verify.Verdict, bool) {
+	kept, until, fresh := c.cache.get(key)
+	if !fresh {
+		return verify.Verdict{}, false
+	}
+	v, holds := c.holds(kept, s)
+	if holds && v.Revision != kept.Revision {
+		c.cache.put(key, v, until)
+	}
+	return v, holds
+}
+
+// verdict returns a verdict that was right when it was made.
+func (c *Verdicts) verdict(ctx context.Context, key verdictKey, s verify.Subject) (verify.Verdict, error) {
+	if v, ok := c.remember(key, s); ok {
 		v.Cached = true
 		c.opts.Observe(true, 0, v, nil)
 		return v, nil
 	}
 	// The verification outlives the caller that happened to come first: its
 	// context ends neither with that caller nor later than the timeout.
-	answer := c.flight.DoChan(key.String(), func() (v any, err error) {
+	answer := c.flight.DoChan(c.next.Revision()+"\x00"+key.String(), func() (v any, err error) {
 		// Nobody could recover from a panic in this goroutine.
 		defer func() {
 			if r := recover(); r != nil {
@@ -124,7 +157,7 @@ func (c *Verdicts) verdict(ctx context.Context, s verify.Subject) (verify.Verdic
 }
 
 func (c *Verdicts) ask(ctx context.Context, key verdictKey, s verify.Subject) (verify.Verdict, error) {
-	if v, fresh, _ := c.cache.get(key); fresh {
+	if v, ok := c.remember(key, s); ok {
 		return v, nil // made while this caller was on its way here
 	}
 	start := c.opts.Now()
@@ -136,9 +169,6 @@ func (c *Verdicts) ask(ctx context.Context, key verdictKey, s verify.Subject) (v
 	if v.Revision == "" {
 		return verify.Verdict{}, errors.New("a verdict without a policy revision cannot be trusted")
 	}
-	// The policy may have changed between the question and the answer: what is
-	// remembered is filed under the policy that judged.
-	key.revision = v.Revision
 	if until, keep := c.until(v); keep {
 		c.cache.put(key, remembered(v), until)
 	}
@@ -169,9 +199,8 @@ func (c *Verdicts) until(v verify.Verdict) (time.Time, bool) {
 	return until, until.After(now)
 }
 
-func keyOf(s verify.Subject, revision string) (verdictKey, error) {
+func keyOf(s verify.Subject) (verdictKey, error) {
 	k := verdictKey{
-		revision:   revision,
 		transport:  s.Transport,
 		repository: s.Ref.Name(),
 		digest:     s.Digest.String(),

@@ -50,6 +50,31 @@ func TestPolicyReload(t *testing.T) {
 	pull(harness.Allowed)
 }
 
+// A reload ends the verdicts of the scopes that it changes. Those of others are known
+// still: nothing is asked for them.
+func TestPolicyReloadEndsWhatItChanges(t *testing.T) {
+	o := newOutage(t)
+	one, two := o.publish(t, "one/app"), o.publish(t, "two/app")
+	policy := harness.Policy{Default: all(harness.Reject())}.With(honest+"/one", o.key.SignedBy(t))
+	o.gate.SetPolicy(t, policy.With(honest+"/two", o.key.SignedBy(t)))
+	pull := func(ref harness.Ref, decision string) harness.Record {
+		t.Helper()
+		mark := o.gate.Mark(t)
+		o.curl.Pull(t, o.gate, ref)
+		return o.gate.Expect(t, mark, decision, ref)
+	}
+	pull(one, harness.Allowed)
+	pull(two, harness.Allowed)
+	other := harness.NewGPG(t).Key(t, harness.Ed25519)
+	now := o.gate.SetPolicy(t, policy.With(honest+"/two", other.SignedBy(t)))
+	if rec := pull(one, harness.Allowed); !rec.Cached || rec.Revision != now.Revision {
+		t.Errorf("expected the verdict of the scope that stayed as it was, found cached %t under revision %s", rec.Cached, rec.Revision)
+	}
+	if rec := pull(two, harness.Denied); rec.Cached {
+		t.Error("expected a new verdict for the scope that was changed")
+	}
+}
+
 // SIGTERM ends the gate in order, and the audit log has every decision.
 func TestStop(t *testing.T) {
 	o := newOutage(t)

@@ -272,6 +272,8 @@ func (j *judge) Revision() string {
 	return j.revision
 }
 
+func (j *judge) Basis(verify.Subject) (string, string) { return j.Revision(), "" }
+
 func (j *judge) set(revision string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -99,6 +99,7 @@ func (e *Engine) verify(ctx context.Context, p *Policy, s Subject, above ...stri
 		return v, err
 	}
 	j.above = above
+	v.Basis = e.basisOf(p, v.Revision, j.subject.Transport, s.Ref)
 	scope, reqs := p.scopeFor(j.subject.Transport, s.Ref)
 	v.Scope = scope
 	if len(reqs) == 0 {

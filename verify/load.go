@@ -40,7 +40,10 @@ type loader struct {
 type parsed struct {
 	byDefault []*requirement
 	scopes    map[string]map[string][]*requirement
-	inlined   []byte // canonical policy.json with all keys in it
+	// bases are those of the lists, by transport and scope, and of the default list.
+	bases        map[string]map[string]basis
+	defaultBasis basis
+	inlined      []byte // canonical policy.json with all keys in it
 }
 
 // rawPolicy is policy.json down to the requirement objects.
@@ -159,9 +162,13 @@ func (l *loader) attach(out *parsed, raw rawPolicy) {
 		}
 	}
 	pair(out.byDefault, full.Default)
+	out.defaultBasis = basisOf(out.byDefault, raw.Default)
+	out.bases = map[string]map[string]basis{}
 	for transport, scopes := range out.scopes {
+		out.bases[transport] = map[string]basis{}
 		for scope, reqs := range scopes {
 			pair(reqs, full.Transports[transport][scope])
+			out.bases[transport][scope] = basisOf(reqs, raw.Transports[transport][scope])
 		}
 	}
 }

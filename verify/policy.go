@@ -39,6 +39,8 @@ type Options struct {
 type Policy struct {
 	byDefault    []*requirement
 	scopes       map[string]map[string][]*requirement
+	bases        map[string]map[string]basis
+	defaultBasis basis
 	lookasides   *discover.Lookasides
 	repositories repositories
 	allowWeak    bool
@@ -89,7 +91,7 @@ func newPolicy(l *loader, out parsed, lookasides *discover.Lookasides, elsewhere
 	h.Write(places)
 	io.WriteString(h, elsewhere.canonical())
 	return &Policy{
-		byDefault: out.byDefault, scopes: out.scopes, lookasides: lookasides, repositories: elsewhere, allowWeak: l.weak,
+		byDefault: out.byDefault, scopes: out.scopes, bases: out.bases, defaultBasis: out.defaultBasis, lookasides: lookasides, repositories: elsewhere, allowWeak: l.weak,
 		revision: hex.EncodeToString(h.Sum(nil)),
 		warnings: l.warnings, files: append(l.files, lookasides.Files()...),
 	}, nil

@@ -128,6 +128,10 @@ type Verdict struct {
 	Signatures   []Signature `json:"signatures,omitempty"`
 	Looked       []string    `json:"looked,omitempty"` // places where signatures were looked for, the base's of signedBaseLayer too
 	Revision     string      `json:"revision"`         // policy and key bytes that judged
+	// Basis names the part of the policy that judged: the scope's requirements with
+	// their keys and trust roots, and where evidence is looked for. Under another
+	// revision with the same basis the verdict would be the same.
+	Basis string `json:"-"`
 	// Expires is when evidence that this verdict rests on runs out (a key's or a
 	// signature's end of validity); zero when nothing limits it. Caches may keep
 	// the verdict for a shorter time, never for longer.
@@ -168,8 +172,12 @@ func (v Verdict) Evidence() []string {
 // Verifier judges subjects. An error means that the judgement is inconclusive.
 type Verifier interface {
 	Verify(ctx context.Context, s Subject) (Verdict, error)
-	// Revision names the policy in force: verdicts of another revision are stale.
+	// Revision names the policy in force. Verdicts of another revision are stale,
+	// unless Basis says that nothing was changed that they rest on.
 	Revision() string
+	// Basis returns the revision in force and the [Verdict.Basis] that a verdict about
+	// s has under it; empty when that is not known.
+	Basis(s Subject) (revision, basis string)
 }
 
 // ManifestDigest computes the digest of a manifest with the algorithm given,
