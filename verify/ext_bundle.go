@@ -94,7 +94,7 @@ func (l *loader) bundleKeys(at string, o object, t *bundleTrust) error {
 	if len(t.Keys) > 0 && !usable {
 		l.warn(at, fmt.Sprintf("all its keys are RSA keys under %d bits: it denies every image", minRSABits), "sign with a stronger key")
 	}
-	t.who = "one of the keys " + someOf(names, ", ")
+	t.who = "one of the keys " + someOf(names, ", ") + t.vouched(0, 0)
 	return o.set("keyDatas", datas)
 }
 
@@ -143,8 +143,29 @@ func (t *bundleTrust) identities(o object) error {
 		}
 		t.Identities, names = append(t.Identities, id), append(names, name)
 	}
-	t.who = fmt.Sprintf("%s under trust root %s", someOf(names, " or "), clean(t.root))
+	t.who = fmt.Sprintf("%s under trust root %s%s", someOf(names, " or "), clean(t.root), t.vouched(1, 1))
 	return nil
+}
+
+// vouched says how many logs and authorities have to vouch for a signature; tlog and sct
+// are the numbers when nothing is said.
+func (t *bundleTrust) vouched(tlog, sct int) string {
+	var out []string
+	add := func(said, byDefault int, what string) {
+		if said != 0 {
+			byDefault = max(said, 0) // [bundle.None] is negative
+		}
+		if byDefault > 0 {
+			out = append(out, fmt.Sprintf("%d %s", byDefault, what))
+		}
+	}
+	add(t.TLog, tlog, "transparency log")
+	add(t.SCT, sct, "certificate log")
+	add(t.Timestamps, 0, "timestamp authority")
+	if len(out) == 0 {
+		return ""
+	}
+	return ", vouched for by " + strings.Join(out, ", ")
 }
 
 // identity reads one identity: issuer and subject, and fields of the certificate
@@ -172,7 +193,7 @@ func identity(raw json.RawMessage) (bundle.Identity, string, error) {
 		return bundle.Identity{}, "", errors.New("expected one of issuer and issuerRegExp, and one of subject and subjectRegExp")
 	}
 	id, err := bundle.ParseIdentity(issuer, issuerRE, subject, subjectRE, take)
-	return id, clean(fmt.Sprintf("%s (issuer %s)", subject+subjectRE, issuer+issuerRE)), err
+	return id, cleanTo(id.String(), maxReason), err
 }
 
 func (x *bundleSigned) wants(q *discover.Query) { q.Referrers, q.Attachments = true, true }
