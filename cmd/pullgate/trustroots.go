@@ -14,6 +14,7 @@ import (
 // looked at as often as the policy's; TUF mirrors are asked less often.
 const (
 	rootsEvery   = time.Hour
+	rootsRetry   = time.Minute // after one that did not work
 	rootsTimeout = 2 * time.Minute
 )
 
@@ -56,7 +57,7 @@ func rootFiles(cfg *config.Config) []string {
 }
 
 // refreshRoots reads the trust roots again until ctx ends: when a file of theirs
-// changes, every hour, and when asked.
+// changes, at intervals, and when asked.
 func (g *gate) refreshRoots(ctx context.Context, asked <-chan struct{}) {
 	if g.roots == nil {
 		return
@@ -64,7 +65,7 @@ func (g *gate) refreshRoots(ctx context.Context, asked <-chan struct{}) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	files := rootFiles(g.cfg)
-	seen, last := fingerprintOf(files), time.Time{}
+	seen, next := fingerprintOf(files), time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -72,17 +73,32 @@ func (g *gate) refreshRoots(ctx context.Context, asked <-chan struct{}) {
 		case <-asked:
 		case <-tick.C:
 			now := fingerprintOf(files)
-			if now == seen && time.Since(last) < rootsEvery {
+			if now == seen && time.Now().Before(next) {
 				continue
 			}
 			seen = now
 		}
-		last = time.Now()
-		g.refreshRootsOnce(ctx)
+		err := g.refreshRootsOnce(ctx)
+		next = time.Now().Add(refreshAfter(g.cfg.TrustRoots, err))
 	}
 }
 
-func (g *gate) refreshRootsOnce(ctx context.Context) {
+// refreshAfter is when trust roots are read again: in time for the one that gets too
+// old first, and soon when it did not work.
+func refreshAfter(roots []config.TrustRoot, err error) time.Duration {
+	after := rootsEvery
+	for _, r := range roots {
+		if r.TUF.Mirror != "" && r.MaxAge > 0 {
+			after = min(after, r.MaxAge/2)
+		}
+	}
+	if err != nil {
+		after = min(after, rootsRetry)
+	}
+	return max(after, pollInterval)
+}
+
+func (g *gate) refreshRootsOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, rootsTimeout)
 	defer cancel()
 	changed, err := g.roots.Refresh(ctx)
@@ -97,4 +113,5 @@ func (g *gate) refreshRootsOnce(ctx context.Context) {
 			g.metrics.TrustRoot(name, r.Refreshed)
 		}
 	}
+	return err
 }
