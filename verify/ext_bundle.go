@@ -268,6 +268,9 @@ func (in *judging) trust(t *bundleTrust) (*bundle.Trust, time.Time, error) {
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+	if len(t.Identities) > 0 && len(root.Material.FulcioCertificateAuthorities()) == 0 {
+		return nil, time.Time{}, fmt.Errorf("trust root %s has no certificate authority, which identities are of", clean(t.root))
+	}
 	out.Root = root.Material
 	return &out, root.Expires, nil
 }

@@ -23,7 +23,7 @@ type judgedVector struct {
 
 // checkVector judges a vector by requirements. Keys stand in them as $name. The trust
 // root acme was checked to be current a minute ago, and is good for maxAge.
-func checkVector(t *testing.T, vector, requirements string, maxAge time.Duration) (got judgedVector, refreshed time.Time) {
+func checkVector(t *testing.T, vector, requirements string, maxAge time.Duration, edit ...func(root map[string]any)) (got judgedVector, refreshed time.Time) {
 	t.Helper()
 	trust, err := filepath.Abs(filepath.Join(vectors, "trust"))
 	if err != nil {
@@ -37,6 +37,16 @@ func checkVector(t *testing.T, vector, requirements string, maxAge time.Duration
 	root, err := os.ReadFile(filepath.Join(trust, "trusted_root.json"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, f := range edit {
+		var doc map[string]any
+		if err := json.Unmarshal(root, &doc); err != nil {
+			t.Fatal(err)
+		}
+		f(doc)
+		if root, err = json.Marshal(doc); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, content := range map[string]string{
 		"pullgate.yaml": fmt.Sprintf("policy: policy.json\noffline: true\ndefault_registry: vectors.example\n"+
@@ -170,5 +180,27 @@ func TestSignedBefore(t *testing.T) {
 				t.Errorf("%s: %s", got.Decision, found)
 			}
 		})
+	}
+}
+
+// Keys need no certificate authority beside the timestamp authority that proves when
+// they signed. Identities do: without one nobody can tell.
+func TestRootOfTimestampsOnly(t *testing.T) {
+	timestampsOnly := func(root map[string]any) { delete(root, "certificateAuthorities") }
+	byKey := `{"type":"attested","predicateType":"https://slsa.dev/provenance/v1","maxAge":"` + years.String() +
+		`","signedBy":{"keyPath":"$%s","trustRoot":"acme","thresholds":{"timestamps":1}}}`
+	for _, c := range []struct{ vector, requirement, want string }{
+		{"cosign3-timestamped", fmt.Sprintf(byKey, "cosign.pub"), "allowed"},
+		{"cosign3-timestamped", fmt.Sprintf(byKey, "other.pub"), "denied"},
+		{"cosign3-attest", fmt.Sprintf(byKey, "cosign.pub"), "denied"}, // without a timestamp
+		{"cosign3-attest-keyless", fmt.Sprintf(provenanceBy, ""), "inconclusive"},
+	} {
+		if got, _ := checkVector(t, c.vector, c.requirement, time.Hour, timestampsOnly); got.Decision != c.want {
+			t.Errorf("%s by %s: expected %s, found %+v", c.vector, c.requirement, c.want, got)
+		}
+	}
+	noTimestamps := func(root map[string]any) { delete(root, "timestampAuthorities") }
+	if got, _ := checkVector(t, "cosign3-timestamped", fmt.Sprintf(byKey, "cosign.pub"), time.Hour, noTimestamps); got.Decision != "denied" {
+		t.Errorf("a timestamp of an authority that is not in the root counts: %+v", got)
 	}
 }

@@ -105,15 +105,16 @@ func (s *source) stale(r Root, now time.Time) string {
 }
 
 // parse reads a trusted_root.json strictly (protobuf's JSON form; unknown and
-// repeated members are errors). One without a certificate authority is an error:
-// no identity could ever be verified against it. Who reads the bytes bounds them.
+// repeated members are errors). One with neither certificate authorities nor logs nor
+// timestamp authorities is an error: it could vouch for nothing. Who reads the bytes
+// bounds them.
 func parse(b []byte) (root.TrustedMaterial, error) {
 	material, err := root.NewTrustedRootFromJSON(b)
 	if err != nil {
 		return nil, fmt.Errorf("expected a trusted_root.json: %w", err)
 	}
-	if len(material.FulcioCertificateAuthorities()) == 0 {
-		return nil, errors.New("expected a trusted_root.json with certificateAuthorities, found none")
+	if len(material.FulcioCertificateAuthorities())+len(material.TimestampingAuthorities())+len(material.RekorLogs()) == 0 {
+		return nil, errors.New("expected a trusted_root.json with certificateAuthorities, timestampAuthorities or tlogs, found none of them")
 	}
 	return material, nil
 }

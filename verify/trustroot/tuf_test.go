@@ -136,7 +136,7 @@ func TestTUFAttacks(t *testing.T) {
 			}
 		}},
 		{"target that is none", "", func(w *world) { w.mirror.publish([]byte(`{"mediaType":"x"}`)) }},
-		{"target without authorities", "certificateAuthorities", func(w *world) {
+		{"target without authorities", "found none of them", func(w *world) {
 			w.mirror.publish([]byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`))
 		}},
 		{"large target", "has 2097152 bytes", func(w *world) { w.mirror.publish(bytes.Repeat([]byte(" "), 2<<20)) }},
