@@ -194,7 +194,7 @@ func (g *gate) allowedRoot(ctx context.Context, m *Manifest, d digest.Digest) (O
 func (g *gate) judge(ctx context.Context, ref reference.Named, m *Manifest) (Outcome, error) {
 	var left atomic.Int64
 	left.Store(maxJudgedEntries)
-	v, err := g.judgeTree(ctx, ref, m, 0, &left)
+	v, err := g.judgeTree(ctx, ref, m, nil, 0, &left)
 	if err != nil {
 		return Outcome{Digest: m.digest}, err
 	}
@@ -203,8 +203,10 @@ func (g *gate) judge(ctx context.Context, ref reference.Named, m *Manifest) (Out
 	return out, nil
 }
 
-func (g *gate) judgeTree(ctx context.Context, ref reference.Named, m *Manifest, depth int, left *atomic.Int64) (verify.Verdict, error) {
-	v, err := g.verifier.Verify(ctx, g.subject(ref, m))
+// judgeTree judges m, reached through index (nil for none), and, when m is an index
+// that is not allowed itself, what it lists.
+func (g *gate) judgeTree(ctx context.Context, ref reference.Named, m, index *Manifest, depth int, left *atomic.Int64) (verify.Verdict, error) {
+	v, err := g.verifier.Verify(ctx, g.subject(ref, m, index))
 	if err != nil || v.Decision == verify.Allowed || !m.doc.index {
 		return v, err
 	}
@@ -238,7 +240,7 @@ func (g *gate) judgeChildren(ctx context.Context, ref reference.Named, m *Manife
 				judged[i].claim = child // looked at when the images are allowed
 				return nil
 			}
-			judged[i].verdict, err = g.judgeTree(gctx, ref, child, depth+1, left)
+			judged[i].verdict, err = g.judgeTree(gctx, ref, child, m, depth+1, left)
 			if err == nil && judged[i].verdict.Decision != verify.Allowed {
 				err = &childDenied{describeChild(m, i), judged[i].verdict}
 			}
@@ -298,7 +300,7 @@ func (g *gate) judgeClaims(ctx context.Context, ref reference.Named, index *Mani
 			}
 		}
 		var err error
-		if j.verdict, err = g.judgeTree(ctx, ref, j.claim, depth+1, left); err != nil {
+		if j.verdict, err = g.judgeTree(ctx, ref, j.claim, index, depth+1, left); err != nil {
 			return err
 		}
 		if j.verdict.Decision != verify.Allowed {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/pullgate/pullgate/verify"
 )
 
@@ -56,7 +58,10 @@ func TestAnIndexWhoseImagesAreAllAllowedIsAllowed(t *testing.T) {
 }
 
 func TestChildrenAreJudgedUnderTheReferenceOfTheIndex(t *testing.T) {
-	index := indexOf(indexOf(imageOf("a")), imageOf("b"))
+	a, b := imageOf("a"), imageOf("b")
+	inner := indexOf(a)
+	index := indexOf(inner, b)
+	through := map[digest.Digest]image{inner.digest: index, b.digest: index, a.digest: inner}
 	j := &judge{revision: "1", answer: func(s verify.Subject) (verify.Verdict, error) {
 		if strings.Contains(string(s.Manifest), `"manifests"`) {
 			return denying("not signed"), nil
@@ -72,6 +77,9 @@ func TestChildrenAreJudgedUnderTheReferenceOfTheIndex(t *testing.T) {
 	for _, s := range j.asked {
 		if s.Ref.String() != app+":v1" || digestOf(s.Manifest) != s.Digest || s.MediaType == "" {
 			t.Errorf("judged %s (%s, %s) as %s", digestOf(s.Manifest), s.Digest, s.MediaType, s.Ref)
+		}
+		if want := through[s.Digest].manifest; string(s.Index) != string(want) {
+			t.Errorf("judged %s as reached through %q, expected %q", s.Digest, s.Index, want)
 		}
 	}
 }

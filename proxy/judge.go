@@ -31,7 +31,7 @@ func (h *Handler) Subjects(ctx context.Context, ref reference.Named) ([]verify.S
 	if err != nil {
 		return nil, err
 	}
-	out := []verify.Subject{h.gate.subject(ref, m)}
+	out := []verify.Subject{h.gate.subject(ref, m, nil)}
 	if len(m.doc.children) > maxJudgedEntries {
 		return nil, fmt.Errorf("the index %s lists more than %d manifests", ref, maxJudgedEntries)
 	}
@@ -41,16 +41,21 @@ func (h *Handler) Subjects(ctx context.Context, ref reference.Named) ([]verify.S
 			return nil, fmt.Errorf("%s, which index %s lists: %w", c.Digest, m.digest, err)
 		}
 		if !evidenceShaped(child) && !child.doc.index {
-			out = append(out, h.gate.subject(ref, child))
+			out = append(out, h.gate.subject(ref, child, m))
 		}
 	}
 	return out, nil
 }
 
-// subject is m as it is judged for somebody who asked for ref.
-func (g *gate) subject(ref reference.Named, m *Manifest) verify.Subject {
-	return verify.Subject{Ref: ref, Digest: m.digest, MediaType: m.doc.mediaType, Manifest: m.bytes,
+// subject is m as it is judged for somebody who asked for ref, and reached it through
+// index, nil for none.
+func (g *gate) subject(ref reference.Named, m, index *Manifest) verify.Subject {
+	s := verify.Subject{Ref: ref, Digest: m.digest, MediaType: m.doc.mediaType, Manifest: m.bytes,
 		Transport: g.upstream.Transport(reference.Domain(ref))}
+	if index != nil {
+		s.Index = index.bytes
+	}
+	return s
 }
 
 // ReportOnly reports whether what scope denies of ref is forwarded all the same.

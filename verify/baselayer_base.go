@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -38,6 +37,14 @@ type unread struct {
 
 func (e *unread) Error() string { return e.what + " could not be read: " + e.cause.Err.Error() }
 func (e *unread) Unwrap() error { return e.cause }
+
+// index is the index that lists the base, nil when it was named without one.
+func (b *base) index() []byte {
+	if b.top.digest == b.instance.digest {
+		return nil
+	}
+	return b.top.bytes
+}
 
 // fetchBase fetches the image that c names: of an index, the one for p.
 func (in *judging) fetchBase(ctx context.Context, c claim, p ocispec.Platform) (*base, error) {
@@ -140,8 +147,8 @@ func (in *judging) content(ctx context.Context, what string, ref reference.Named
 }
 
 // cycle refuses a base that is one of the images whose base is looked for.
-func (b *base) cycle(chain []string) error {
-	if slices.Contains(chain, chainKey(b.claim.ref, b.instance.canonical)) {
+func (b *base) cycle(below *descent) error {
+	if below.has(b.claim.ref, b.instance.canonical) {
 		return notBasedf("base %s is the image itself, or built on it: give the base a scope that asks for its own signature", b.claim.name())
 	}
 	return nil
@@ -150,21 +157,22 @@ func (b *base) cycle(chain []string) error {
 // accept judges the base by the policy, as every image is judged. Of an index,
 // either the index has to be accepted or the image in it; a scope for the very digest
 // of the image decides alone, so that a base can be banned.
-func (in *judging) accept(ctx context.Context, b *base, chain []string) (outcome, error) {
+func (in *judging) accept(ctx context.Context, b *base, below *descent) (outcome, error) {
 	inherited := in.scoped(b.claim.ref, b.top.canonical)
 	own := in.scoped(inherited, b.instance.canonical)
 	type try struct {
 		ref reference.Named
 		fetched
+		index []byte
 	}
-	tries := []try{{inherited, b.top}, {own, b.instance}}
+	tries := []try{{inherited, b.top, nil}, {own, b.instance, b.index()}}
 	if b.top.canonical == b.instance.canonical || own.String() != inherited.String() {
 		tries = tries[1:]
 	}
 	var reasons []string
 	for _, t := range tries {
 		v, err := in.engine.verify(ctx, in.policy, Subject{Ref: t.ref, Digest: t.digest, Manifest: t.bytes,
-			MediaType: manifest.GuessMIMEType(t.bytes), Transport: in.transport(t.ref)}, chain...)
+			MediaType: manifest.GuessMIMEType(t.bytes), Transport: in.transport(t.ref), Index: t.index}, below)
 		in.looked = append(in.looked, v.Looked...)
 		if err != nil {
 			return outcome{}, fmt.Errorf("base %s: %w", b.claim.name(), err)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/pullgate/pullgate/verify/discover"
@@ -81,11 +82,11 @@ func (e *Engine) Verify(ctx context.Context, s Subject) (v Verdict, err error) {
 	if p == nil {
 		return Verdict{}, errors.New("no policy is in force")
 	}
-	return e.verify(ctx, p, s)
+	return e.verify(ctx, p, s, nil)
 }
 
-// verify judges s. Above are the images whose base s is said to be.
-func (e *Engine) verify(ctx context.Context, p *Policy, s Subject, above ...string) (v Verdict, err error) {
+// verify judges s. Above are the images whose base s is said to be, nil for none.
+func (e *Engine) verify(ctx context.Context, p *Policy, s Subject, above *descent) (v Verdict, err error) {
 	v.Revision = e.revisionOf(p)
 	defer func() {
 		// Signatures come from anybody. A parser that trips over one must neither
@@ -135,14 +136,20 @@ func (e *Engine) find(ctx context.Context, p *Policy, j *judged, reqs []*require
 	if err != nil {
 		return discover.Found{}, err
 	}
-	q := discover.Query{Ref: j.ref(), Digest: j.canonical, Lookaside: base, Repository: p.repositories.of(j.ref()),
-		Subject: ocispec.Descriptor{MediaType: j.subject.MediaType, Digest: j.canonical, Size: int64(len(j.subject.Manifest))}}
+	q := p.query(j, j.canonical)
+	q.Lookaside = base
+	q.Subject = ocispec.Descriptor{MediaType: j.subject.MediaType, Digest: j.canonical, Size: int64(len(j.subject.Manifest))}
 	for _, r := range reqs {
-		r.wants(&q)
+		r.wants(&q, j)
 	}
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	return e.finder.Find(ctx, q)
+}
+
+// query asks nothing yet about manifest d, which is j or its index.
+func (p *Policy) query(j *judged, d digest.Digest) discover.Query {
+	return discover.Query{Ref: j.ref(), Digest: d, Repository: p.repositories.of(j.ref())}
 }
 
 // evaluateAll completes v: the image is allowed when every requirement is met.

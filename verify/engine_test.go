@@ -211,7 +211,7 @@ func TestAllRequirementsAreNeeded(t *testing.T) {
 func TestNoFetchingWithoutNeed(t *testing.T) {
 	key := newGPG(t, "ed25519")
 	accept, reject := map[string]any{"type": "insecureAcceptAnything"}, map[string]any{"type": "reject"}
-	base := map[string]any{"type": "signedBaseLayer", "baseLayerIdentity": map[string]any{"type": "matchRepository"}}
+	base := map[string]any{"type": "signedBaseLayer", "baseLayerIdentity": map[string]any{"type": "matchExact"}}
 	ca := map[string]any{"type": "signedBy", "keyType": "signedByGPGKeys", "keyData": []byte("x")}
 	for name, c := range map[string]struct {
 		reqs []any

@@ -55,7 +55,7 @@ func (e *Engine) evaluateOne(ctx context.Context, p *Policy, j *judged, r *requi
 		return o, nil
 	}
 	if len(o.Found) == 0 {
-		o.Found = []string{noneFound(r, found)}
+		o.Found = []string{noneFound(r, j, found)}
 	}
 	o.Found = limited(o.Found)
 	o.WouldPass = r.wouldPass(j.ref())
@@ -106,9 +106,9 @@ func evidenceOf(s discover.Signature) string {
 }
 
 // noneFound says that there is no signature of the kind that r looks at.
-func noneFound(r *requirement, found discover.Found) string {
+func noneFound(r *requirement, j *judged, found discover.Found) string {
 	var q discover.Query
-	r.wants(&q)
+	r.wants(&q, j)
 	places := strings.Join(found.LookedFor(q), " and ")
 	if len(found.Signatures) == 0 {
 		return "no signatures found at " + places

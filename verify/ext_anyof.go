@@ -154,10 +154,10 @@ func (o object) date(key string) (time.Time, error) {
 	return t, nil
 }
 
-func (x *anyOf) wants(q *discover.Query) {
+func (x *anyOf) wants(q *discover.Query, image *judged) {
 	for _, alt := range x.of {
 		for _, r := range alt.all {
-			r.wants(q)
+			r.wants(q, image)
 		}
 	}
 }

@@ -86,7 +86,7 @@ func (o object) age(key string) (time.Duration, error) {
 	return d, nil
 }
 
-func (x *attested) wants(q *discover.Query) { q.Referrers, q.Attestations = true, true }
+func (x *attested) wants(q *discover.Query, _ *judged) { q.Referrers, q.Attestations = true, true }
 
 func (x *attested) required() string {
 	text := fmt.Sprintf("an attestation of type %s signed by %s", clean(x.predicateType), x.trust.who)

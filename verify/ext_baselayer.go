@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -16,13 +17,15 @@ import (
 // Bounds of signedBaseLayer.
 const (
 	maxBaseDepth = 4                // bases of bases
+	maxBaseTries = 32               // bases looked at for one image, with those of its bases
 	baseTimeout  = 60 * time.Second // for one image's base, with the bases of that
 )
 
 // baseLayer is signedBaseLayer (containers-policy.json(5)): the image starts with
 // the layers of a base image that the policy accepts because somebody signed it. The
-// image's annotations may say which image of a repository is the base, and nothing
-// else: that it is, is seen by its layers, and that it may be, by judging it.
+// image's annotations, or without them its provenance, may say which image of a
+// repository is the base, and nothing else: that it is, is seen by its layers, and
+// that it may be, by judging it.
 type baseLayer struct {
 	match matcher
 	exact reference.Named // exactReference: the base
@@ -59,8 +62,24 @@ func newBaseLayer(m matcher) (x extension, denies string) {
 	return b, ""
 }
 
-// wants asks for nothing: what counts is signed beside the base.
-func (x *baseLayer) wants(*discover.Query) {}
+// wants asks for provenance where nothing else says which image is the base. What
+// counts is signed beside the base, and looked for when that is judged.
+func (x *baseLayer) wants(q *discover.Query, image *judged) {
+	if x.exact != nil {
+		return
+	}
+	img, err := readLayered(image.subject.Manifest)
+	if err != nil || img.index || img.namesBase() {
+		return
+	}
+	q.Referrers, q.Attestations, q.Statements, q.Index = true, true, true, image.subject.Index
+}
+
+// namesBase tells whether the annotations say what the base is. When they do, they
+// decide.
+func (l *layered) namesBase() bool {
+	return l.annotations[ocispec.AnnotationBaseImageName] != "" || l.annotations[ocispec.AnnotationBaseImageDigest] != ""
+}
 
 func (x *baseLayer) required() string {
 	switch {
@@ -77,7 +96,7 @@ func (x *baseLayer) wouldPass(ref reference.Named) string {
 	if x.exact != nil {
 		return fmt.Sprintf("an image built on %s, %s", x.exact, layers)
 	}
-	return fmt.Sprintf("an image with the annotation %s naming an image of %s by tag or digest, or %s its digest, %s",
+	return fmt.Sprintf("an image with the annotation %s naming an image of %s by tag or digest, or %s its digest, or without both with SLSA provenance that has it among its materials, %s",
 		ocispec.AnnotationBaseImageName, x.repository(ref).Name(), ocispec.AnnotationBaseImageDigest, layers)
 }
 
@@ -94,18 +113,20 @@ func (x *baseLayer) repository(ref reference.Named) reference.Named {
 
 // notBased is why an image does not meet signedBaseLayer. Every other error means
 // that nobody can tell.
-type notBased struct{ why string }
+type notBased struct{ whys []string }
 
-func (e *notBased) Error() string { return e.why }
+func (e *notBased) Error() string { return strings.Join(e.whys, "; ") }
 
-func notBasedf(format string, args ...any) error { return &notBased{fmt.Sprintf(format, args...)} }
+func notBasedf(format string, args ...any) error {
+	return &notBased{[]string{fmt.Sprintf(format, args...)}}
+}
 
 func (x *baseLayer) judge(ctx context.Context, in *judging) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, baseTimeout)
 	defer cancel()
 	o, err := x.based(ctx, in)
 	if no := (*notBased)(nil); errors.As(err, &no) {
-		return outcome{Result: Result{Found: []string{no.why}}}, nil
+		return outcome{Result: Result{Found: no.whys}}, nil
 	}
 	if err != nil {
 		return outcome{}, err
@@ -123,29 +144,84 @@ func (x *baseLayer) based(ctx context.Context, in *judging) (outcome, error) {
 	if img.index {
 		return outcome{}, notBasedf("it is an index, which has no layers: its images are judged one by one")
 	}
-	claim, err := x.claim(img, in.image.ref())
+	hints, err := x.hints(ctx, in, img)
 	if err != nil {
 		return outcome{}, err
 	}
-	chain := append(in.image.above[:len(in.image.above):len(in.image.above)], chainKey(in.image.ref(), in.image.canonical))
-	if len(chain) > maxBaseDepth {
-		return outcome{}, notBasedf("bases are nested deeper than %d", maxBaseDepth)
+	below, err := in.image.below()
+	if err != nil {
+		return outcome{}, err
 	}
 	own, err := in.content(ctx, "the image", in.image.ref(), img)
 	if err != nil {
 		return outcome{}, err
 	}
-	b, err := in.fetchBase(ctx, claim, own.platform)
+	return x.basedOnAny(ctx, in, &candidate{img, own, below}, hints)
+}
+
+// candidate is an image whose base is looked for.
+type candidate struct {
+	*layered
+	own   *content
+	below *descent // as its base sees it
+}
+
+// hints lists what the base may be: what the policy or an annotation names, or else
+// what provenance does.
+func (x *baseLayer) hints(ctx context.Context, in *judging, img *layered) ([]hint, error) {
+	if x.exact == nil && !img.namesBase() {
+		return x.fromProvenance(ctx, in, x.repository(in.image.ref()))
+	}
+	c, err := x.claim(img, in.image.ref())
+	return []hint{{claim: c}}, err
+}
+
+// basedOnAny looks for a base among hints: one that is contained and accepted is
+// enough. When none is and one could not be looked at, nobody can tell.
+func (x *baseLayer) basedOnAny(ctx context.Context, in *judging, img *candidate, hints []hint) (outcome, error) {
+	var whys []string
+	var doubt error
+	for _, h := range hints {
+		o, err := x.basedOn(ctx, in, img, h.claim)
+		no := (*notBased)(nil)
+		switch {
+		case err == nil:
+			if h.source != "" {
+				o.Evidence = append(o.Evidence, h.source.String())
+			}
+			return o, nil
+		case ctx.Err() != nil:
+			return outcome{}, err
+		case !errors.As(err, &no):
+			doubt = err
+		case h.source != "":
+			whys = append(whys, fmt.Sprintf("%s, which provenance %s names: %s", h.name(), h.source, no))
+		default:
+			whys = append(whys, no.whys...)
+		}
+	}
+	if doubt != nil {
+		return outcome{}, doubt
+	}
+	return outcome{}, &notBased{whys}
+}
+
+// basedOn judges one image that may be the base.
+func (x *baseLayer) basedOn(ctx context.Context, in *judging, img *candidate, c claim) (outcome, error) {
+	if err := img.below.try(); err != nil {
+		return outcome{}, err
+	}
+	b, err := in.fetchBase(ctx, c, img.own.platform)
 	if err != nil {
 		return outcome{}, err
 	}
-	if err := b.cycle(chain); err != nil {
+	if err := b.cycle(img.below); err != nil {
 		return outcome{}, err
 	}
-	if err := startsWith(own, b.content, claim.name()); err != nil {
-		return outcome{}, x.explain(err, img, b)
+	if err := startsWith(img.own, b.content, c.name()); err != nil {
+		return outcome{}, x.explain(err, img.layered, b)
 	}
-	return in.accept(ctx, b, chain)
+	return in.accept(ctx, b, img.below)
 }
 
 // claim is the base that an image has to have.
@@ -175,10 +251,6 @@ func (x *baseLayer) claim(img *layered, ref reference.Named) (claim, error) {
 	}
 	repo := x.repository(ref)
 	name, dgst := img.annotations[ocispec.AnnotationBaseImageName], digest.Digest(img.annotations[ocispec.AnnotationBaseImageDigest])
-	if name == "" && dgst == "" {
-		return claim{}, notBasedf("the image's manifest has no annotation %s or %s, which would say what image of %s it is built on",
-			ocispec.AnnotationBaseImageName, ocispec.AnnotationBaseImageDigest, repo.Name())
-	}
 	if dgst != "" && dgst.Validate() != nil {
 		return claim{}, notBasedf("annotation %s: expected a digest, found %s", ocispec.AnnotationBaseImageDigest, clean(string(dgst)))
 	}
@@ -220,7 +292,7 @@ func newClaim(repo reference.Named, tag string, dgst digest.Digest) (claim, erro
 			ocispec.AnnotationBaseImageName, repo.Name(), ocispec.AnnotationBaseImageDigest)
 	}
 	if err != nil {
-		return claim{}, notBasedf("the base that the annotations name: %s", clean(err.Error()))
+		return claim{}, notBasedf("the base cannot be named: %s", clean(err.Error()))
 	}
 	return claim{ref: ref, digest: dgst}, nil
 }
@@ -234,6 +306,3 @@ func (x *baseLayer) explain(err error, img *layered, b *base) error {
 	}
 	return notBasedf("%v; the image says that it is built on %s, and %s is %s now", err, clean(said), x.exact, b.top.digest)
 }
-
-// chainKey names an image in the chain of bases.
-func chainKey(ref reference.Named, d digest.Digest) string { return ref.Name() + "@" + d.String() }

@@ -196,7 +196,7 @@ func identity(raw json.RawMessage) (bundle.Identity, string, error) {
 	return id, cleanTo(id.String(), maxReason), err
 }
 
-func (x *bundleSigned) wants(q *discover.Query) { q.Referrers, q.Attachments = true, true }
+func (x *bundleSigned) wants(q *discover.Query, _ *judged) { q.Referrers, q.Attachments = true, true }
 
 func (x *bundleSigned) required() string { return "a sigstore signature by " + x.trust.who }
 
@@ -279,6 +279,6 @@ func (in *judging) trust(t *bundleTrust) (*bundle.Trust, time.Time, error) {
 // of other requirements say nothing about this one.
 func (in *judging) none(x extension, what string) string {
 	var q discover.Query
-	x.wants(&q)
+	x.wants(&q, in.image)
 	return "no " + what + " found at " + strings.Join(in.found.LookedFor(q), " and ")
 }

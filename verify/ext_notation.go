@@ -145,7 +145,7 @@ func (l *loader) files64(at string, o object, files, datas string) ([]source, er
 	return out, o.set(datas, contents)
 }
 
-func (x *notationSigned) wants(q *discover.Query) { q.Referrers = true }
+func (x *notationSigned) wants(q *discover.Query, _ *judged) { q.Referrers = true }
 
 func (x *notationSigned) required() string { return "a notation signature by " + clean(x.who) }
 

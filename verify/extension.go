@@ -26,8 +26,8 @@ var extensionTypes = map[string]bool{typeBundle: true, typeNotation: true, typeA
 // extension is what a requirement of these types does. It is only read after it is
 // made.
 type extension interface {
-	// wants says which evidence has to be looked for.
-	wants(q *discover.Query)
+	// wants says which evidence has to be looked for to judge an image.
+	wants(q *discover.Query, image *judged)
 	// judge judges one image. An error means that nobody can tell.
 	judge(ctx context.Context, in *judging) (outcome, error)
 	// required says for people what is asked for.

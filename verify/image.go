@@ -24,9 +24,9 @@ type judged struct {
 	named   podman.Named
 	// canonical is the manifest's sha256 digest, under which signatures are stored.
 	canonical digest.Digest
-	// above are the images whose base this is said to be, outermost first, as
-	// repository@digest.
-	above []string
+	// above are the images whose base this is said to be; nil for one that is judged
+	// for itself.
+	above *descent
 }
 
 // newJudged checks a subject: a name with either a tag or a digest, and manifest

@@ -28,6 +28,7 @@ const (
 	KindBundle      = "sigstore bundle"
 	KindNotation    = "notation"
 	KindAttestation = "attestation" // a DSSE envelope as cosign 2 attaches it
+	KindStatement   = "unsigned statement"
 )
 
 // Evidence is one piece of evidence that an image carries, as it describes itself.
@@ -136,7 +137,7 @@ func aboutByStatement(doc discover.Document, d digest.Digest) bool {
 // does not override panics.
 type everything struct{ extension }
 
-func (everything) wants(q *discover.Query) {
+func (everything) wants(q *discover.Query, _ *judged) {
 	q.Stored, q.Attachments, q.Attestations, q.Referrers = true, true, true, true
 }
 
@@ -165,6 +166,11 @@ func describeDocument(d discover.Document) (s Signature, predicateType string) {
 		s.Signer, s.Digest = n.Signer, n.Digest
 		if n.Plugin != "" {
 			s.Problem = "it asks for the plugin " + n.Plugin + " to verify it, and none is ever run"
+		}
+	case discover.KindStatement:
+		s.Kind = KindStatement
+		if st, err := attest.ParseStatement(d.Bytes); err == nil && len(st.Subjects) > 0 {
+			s.Digest, predicateType = st.Subjects[0].String(), clean(st.PredicateType)
 		}
 	default:
 		s.Kind = clean(string(d.Kind))

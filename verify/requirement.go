@@ -36,11 +36,11 @@ type requirement struct {
 // needsSignatures tells whether signatures have to be fetched to evaluate r.
 func (r *requirement) needsSignatures() bool { return r.gpg != nil || r.trust != nil || r.ext != nil }
 
-// wants says which evidence has to be looked for.
-func (r *requirement) wants(q *discover.Query) {
+// wants says which evidence has to be looked for to judge an image.
+func (r *requirement) wants(q *discover.Query, image *judged) {
 	switch {
 	case r.ext != nil:
-		r.ext.wants(q)
+		r.ext.wants(q, image)
 	case r.gpg != nil:
 		q.Stored = true
 	case r.trust != nil:

@@ -49,6 +49,11 @@ type Subject struct {
 	MediaType string
 	// Manifest holds the very bytes that are sent when the verdict allows it.
 	Manifest []byte
+	// Index holds the bytes of the index through which Manifest was reached; nil when
+	// there is none or nobody knows. It is a hint: attestations beside the image in
+	// its index, and about that index, may name the image's base. No verdict rests on
+	// it, so caches may leave it out of account.
+	Index []byte
 	// Transport is the section of policy.json: TransportDocker when empty.
 	Transport string
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -69,6 +70,19 @@ func (k *SigstoreKey) Sign(t testing.TB, reference string, d digest.Digest) Laye
 		t.Fatal(err)
 	}
 	return Layer{payload, encode(sig)}
+}
+
+// Attest wraps an in-toto statement in a DSSE envelope signed by the key, as cosign
+// attest does (https://github.com/secure-systems-lab/dsse, protocol.md).
+func (k *SigstoreKey) Attest(t testing.TB, statement []byte) []byte {
+	t.Helper()
+	const payloadType = "application/vnd.in-toto+json"
+	sum := sha256.Sum256(fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(payloadType), payloadType, len(statement), statement))
+	sig, err := ecdsa.SignASN1(rand.Reader, k.private, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Appendf(nil, `{"payloadType":%q,"payload":%q,"signatures":[{"keyid":"","sig":%q}]}`, payloadType, encode(statement), encode(sig))
 }
 
 // NewAttachment is the image that holds signatures, one a layer.

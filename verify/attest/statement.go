@@ -98,9 +98,15 @@ func subject(v any) ([]digest.Digest, error) {
 	if err := unambiguous(object, "digest"); err != nil {
 		return nil, err
 	}
-	set, ok := object["digest"].(map[string]any)
+	return digests(object["digest"])
+}
+
+// digests reads a digest set (in-toto attestation framework, spec/v1/digest_set.md):
+// the sha256 and the sha512 of it, each in lower case hex.
+func digests(v any) ([]digest.Digest, error) {
+	set, ok := v.(map[string]any)
 	if !ok || len(set) == 0 {
-		return nil, fmt.Errorf("expected digest to be an object with algorithms, found %s", describe(object["digest"]))
+		return nil, fmt.Errorf("expected digest to be an object with algorithms, found %s", describe(v))
 	}
 	if err := unambiguous(set, "sha256", "sha512"); err != nil {
 		return nil, fmt.Errorf("digest %w", err)

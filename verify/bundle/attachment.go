@@ -11,9 +11,7 @@ import (
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
-	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/pullgate/pullgate/verify/discover"
 )
@@ -54,18 +52,10 @@ func sigBundle(s *discover.Sigstore, byKey bool) (*protobundle.Bundle, []*x509.C
 
 // attBundle writes an .att attachment as a bundle with a DSSE envelope.
 func attBundle(envelope []byte, annotations map[string]string, byKey bool) (*protobundle.Bundle, []*x509.Certificate, error) {
-	if len(envelope) > maxDocument {
-		return nil, nil, errTooMany("bytes of an envelope", maxDocument, len(envelope))
+	b, err := bareEnvelope(envelope)
+	if err != nil {
+		return nil, nil, err
 	}
-	if err := checkJSON(envelope); err != nil {
-		return nil, nil, fmt.Errorf("DSSE envelope: %w", err)
-	}
-	env := &protodsse.Envelope{}
-	// Members that nobody knows are allowed by DSSE and are not signed.
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(envelope, env); err != nil {
-		return nil, nil, fmt.Errorf("expected a DSSE envelope: %w", err)
-	}
-	b := &protobundle.Bundle{MediaType: attachmentVersion, Content: &protobundle.Bundle_DsseEnvelope{DsseEnvelope: env}}
 	chain, err := addMaterial(b, annotations, byKey)
 	return b, chain, err
 }

@@ -21,7 +21,8 @@
 // proven time: the integrated time of a log entry with a signed promise, or an
 // RFC 3161 timestamp. With identities at least one such time is always needed,
 // whatever the thresholds say; the machine's clock never takes its place. A time
-// that lies in the future proves nothing.
+// that lies in the future proves nothing. Every time that a trusted log or authority
+// vouches for has to lie within the certificate's validity, not just one of them.
 //
 // # What it never does
 //

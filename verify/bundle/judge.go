@@ -120,12 +120,43 @@ func byIdentities(e *evidence, t *Trust) ([]string, []time.Time, error) {
 	if err != nil {
 		return nil, nil, t.identityReason(e, err)
 	}
+	if err := checkOtherTimes(e, m); err != nil {
+		return nil, nil, err
+	}
 	times := make([]time.Time, len(res.VerifiedTimestamps))
 	for i, s := range res.VerifiedTimestamps {
 		times[i] = s.Timestamp
 	}
 	c := res.Signature.Certificate
 	return []string{clean(fmt.Sprintf("%s (issuer %s)", c.SubjectAlternativeName, c.Issuer))}, times, nil
+}
+
+// checkOtherTimes holds the certificate against every timestamp of the trusted
+// authorities. The library looks at the first of each authority alone, so a second
+// one could tell that the signature was made, or was made again, after the
+// certificate ended. Timestamps of strangers prove nothing and are passed over.
+func checkOtherTimes(e *evidence, m *material) error {
+	stamps, err := e.entity.Timestamps()
+	if err != nil || len(stamps) < 2 {
+		return err
+	}
+	content, err := e.entity.VerificationContent()
+	if err != nil {
+		return err
+	}
+	signed, err := e.entity.SignatureContent()
+	if err != nil {
+		return err
+	}
+	for _, stamp := range stamps {
+		for _, tsa := range m.tsas {
+			at, err := tsa.Verify(stamp, signed.Signature())
+			if err == nil && !content.ValidAtTime(at.Time, m) {
+				return fmt.Errorf("expected every timestamp to lie within the certificate's validity, found one of %s", at.Time.UTC().Format(time.RFC3339))
+			}
+		}
+	}
+	return nil
 }
 
 // identityReason says whose signature it is, and what of that is not as expected,

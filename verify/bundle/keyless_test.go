@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	"github.com/sigstore/sigstore-go/pkg/root"
 
 	"github.com/pullgate/pullgate/verify/bundle"
 )
@@ -122,6 +124,7 @@ func TestKeylessDenied(t *testing.T) {
 		"expired, one time too late":     {bundle: w.attest(keyless{at: old, stampBy: w}, signed()), want: "leaf certificate verification failed"},
 		"a key where certificates count": {bundle: byKey(t, newECDSA(t, elliptic.P256()), signed()), want: "signed by a key, expected a certificate"},
 		"chain in v0.3":                  {bundle: w.attest(keyless{chain: true}, signed()), want: "cannot be X.509 certificate chain"},
+		"root in the chain":              {bundle: withRoot(w, w.attest(keyless{version: mediaV02, chain: true}, signed())), want: "expected no root certificate in the chain"},
 		"v0.2 without a proof":           {bundle: w.attest(keyless{version: mediaV02, noProof: true}, signed()), want: "inclusion proof missing"},
 		"v0.1 without a promise":         {bundle: w.attest(keyless{version: mediaV01, noPromise: true}, signed()), want: "inclusion promises missing"},
 		"v0.4":                           {bundle: w.attest(keyless{version: "application/vnd.dev.sigstore.bundle.v0.4+json"}, signed()), want: "not yet supported"},
@@ -138,6 +141,14 @@ func TestKeylessDenied(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withRoot adds the root of the deployment to the chain.
+func withRoot(w *world, b *protobundle.Bundle) *protobundle.Bundle {
+	ca := w.vs.FulcioCertificateAuthorities()[0].(*root.FulcioCertificateAuthority)
+	chain := b.VerificationMaterial.GetX509CertificateChain()
+	chain.Certificates = append(chain.Certificates, &protocommon.X509Certificate{RawBytes: ca.Root.Raw})
+	return b
 }
 
 // relog enters the evidence of another deployment into this one's log, so that only

@@ -64,6 +64,22 @@ func checkLimits(b *protobundle.Bundle) error {
 	return checkSignatures(b)
 }
 
+// checkNoRoots refuses a chain that holds a root certificate: what is trusted comes
+// from the trust root, and a bundle must not offer one of its own (the protobuf
+// specification of bundles, X509CertificateChain).
+func checkNoRoots(b *protobundle.Bundle) error {
+	for i, raw := range b.GetVerificationMaterial().GetX509CertificateChain().GetCertificates() {
+		c, err := x509.ParseCertificate(raw.GetRawBytes())
+		if err != nil {
+			return fmt.Errorf("certificate %d of the chain: %w", i+1, err)
+		}
+		if c.IsCA && bytes.Equal(c.RawSubject, c.RawIssuer) {
+			return fmt.Errorf("expected no root certificate in the chain, found %.100q", c.Subject)
+		}
+	}
+	return nil
+}
+
 // checkSignatures wants one signature, of a size that a signature can have.
 func checkSignatures(b *protobundle.Bundle) error {
 	sig := b.GetMessageSignature().GetSignature()

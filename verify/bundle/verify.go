@@ -153,6 +153,9 @@ func newEvidence(b *protobundle.Bundle, e *evidence) (*evidence, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkNoRoots(b); err != nil {
+		return nil, err
+	}
 	if e.entity, err = library.NewBundle(b); err != nil {
 		return nil, err
 	}

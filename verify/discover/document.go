@@ -10,6 +10,9 @@ const (
 	KindBundle   Kind = "bundle"   // a sigstore bundle, v0.1 to v0.3
 	KindNotation Kind = "notation" // a notation signature envelope, JWS or COSE
 	KindDSSE     Kind = "dsse"     // a DSSE envelope
+	// KindStatement is an in-toto statement that nobody signed, as BuildKit stores
+	// it: good for hints, proof of nothing.
+	KindStatement Kind = "statement"
 )
 
 // Origin is a kind of place.
@@ -22,6 +25,7 @@ const (
 	OriginAttachments  Origin = "attachments"  // the .sig tag
 	OriginAttestations Origin = "attestations" // the .att tag
 	OriginReferrers    Origin = "referrers"    // manifests that refer to the judged one
+	OriginIndex        Origin = "index"        // attestation manifests in the index that lists it
 )
 
 // Document is one piece of evidence as it is stored. Nothing in it is verified but

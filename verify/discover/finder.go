@@ -52,7 +52,7 @@ type Finder struct {
 // Find asks the places of q, all at once, and returns what they hold: the
 // registry's signature API or, where the registry does not have it, the lookaside;
 // the .sig tag, with bundles too where q asks for referrers; the .att tag; the
-// referrers. Evidence that is the same in two places is returned once. Any failure
+// referrers; the attestation manifests of the index. Evidence that is the same in two places is returned once. Any failure
 // other than "does not exist" is an [*Inconclusive] error, and nothing but Looked is
 // returned beside it.
 func (f Finder) Find(ctx context.Context, q Query) (Found, error) {
@@ -108,6 +108,9 @@ func (f Finder) places(q Query) []place {
 	}
 	if q.Referrers {
 		out = append(out, place{OriginReferrers, func(ctx context.Context) (Found, error) { return f.referrers(ctx, q) }})
+	}
+	if q.Statements && len(q.Index) > 0 {
+		out = append(out, place{OriginIndex, func(ctx context.Context) (Found, error) { return f.inIndex(ctx, q) }})
 	}
 	return out
 }

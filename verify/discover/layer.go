@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/distribution/reference"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -15,11 +16,19 @@ import (
 // Media types of what is evidence. [SimpleSigningMIMEType] is one too.
 const (
 	typeDSSE        = "application/vnd.dsse.envelope.v1+json"
+	typeStatement   = "application/vnd.in-toto+json"
 	typeJOSE        = "application/jose+json"
 	typeCOSE        = "application/cose"
 	artifactNotary  = "application/vnd.cncf.notary.signature"
 	typeBundle      = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	typeBundleOlder = "application/vnd.dev.sigstore.bundle+json;version=" // 0.1, 0.2, 0.3
+)
+
+// predicateAnnotation says on a layer what an in-toto statement is about, and
+// provenancePrefix starts the types of SLSA provenance.
+const (
+	predicateAnnotation = "in-toto.io/predicate-type"
+	provenancePrefix    = "https://slsa.dev/provenance/"
 )
 
 // kindSigning is a layer that becomes a [Signature], not a document.
@@ -59,6 +68,12 @@ func kindOfLayer(m *imgspec.Manifest, i int) Kind {
 		return kindSigning
 	case typeDSSE:
 		return KindDSSE
+	case typeStatement:
+		// Beside the provenance lie bills of materials that are larger than what is
+		// looked at, and of no use to anybody here.
+		if p, ok := m.Layers[i].Annotations[predicateAnnotation]; !ok || strings.HasPrefix(p, provenancePrefix) {
+			return KindStatement
+		}
 	case typeBundle, typeBundleOlder + "0.1", typeBundleOlder + "0.2", typeBundleOlder + "0.3":
 		return KindBundle
 	case typeJOSE, typeCOSE:

@@ -32,6 +32,12 @@ type Query struct {
 	Attestations bool
 	// Referrers asks for the manifests that refer to the judged one.
 	Referrers bool
+	// Statements asks for SLSA provenance that nobody signed, too: in Index, and with
+	// Referrers among those.
+	Statements bool
+	// Index holds the bytes of the index through which the judged manifest was
+	// reached; empty when there is none. It is in Ref's repository.
+	Index []byte
 	// Repository is the signature repository: where .sig, .att and referrers are
 	// looked for, in another registry if it says so. Nil is Ref's own. Its tag or
 	// digest is not used.
@@ -51,7 +57,7 @@ type Found struct {
 // evidence that q wants would have been found.
 func (f Found) LookedFor(q Query) []string {
 	wanted := map[Origin]bool{OriginStored: q.Stored, OriginAttachments: q.Attachments,
-		OriginAttestations: q.Attestations, OriginReferrers: q.Referrers}
+		OriginAttestations: q.Attestations, OriginReferrers: q.Referrers, OriginIndex: q.Statements && len(q.Index) > 0}
 	var out []string
 	for i, place := range f.Looked {
 		if i < len(f.origins) && wanted[f.origins[i]] {

@@ -34,7 +34,11 @@ func (f Finder) referrers(ctx context.Context, q Query) (Found, error) {
 		return found, nil
 	}
 	if err == nil {
-		err = f.referring(ctx, subject, list, &found)
+		kinds := []Kind{kindSigning, KindBundle, KindNotation, KindDSSE}
+		if q.Statements {
+			kinds = append(kinds, KindStatement)
+		}
+		err = f.referring(ctx, subject, list, evidenceAbout(subject.Digest(), kinds...), &found)
 	}
 	if err != nil {
 		return found, inconclusive(place, err)
@@ -42,9 +46,9 @@ func (f Finder) referrers(ctx context.Context, q Query) (Found, error) {
 	return found, nil
 }
 
-// referring adds to found what the listed manifests hold. All manifests are read
-// and held to the limits before the first layer is asked for.
-func (f Finder) referring(ctx context.Context, subject reference.Canonical, list []imgspec.Descriptor, found *Found) error {
+// referring adds to found what the listed manifests hold, of which evidence chooses.
+// All manifests are read and held to the limits before the first layer is asked for.
+func (f Finder) referring(ctx context.Context, subject reference.Canonical, list []imgspec.Descriptor, evidence func(b []byte, source string) []layer, found *Found) error {
 	list, err := checkReferrers(list)
 	if err != nil {
 		return err
@@ -62,7 +66,7 @@ func (f Finder) referring(ctx context.Context, subject reference.Canonical, list
 	for i, b := range manifests {
 		used += int64(len(b))
 		source := reference.TrimNamed(subject).String() + "@" + list[i].Digest.String()
-		layers = append(layers, evidenceOf(b, subject.Digest(), source)...)
+		layers = append(layers, evidence(b, source)...)
 	}
 	if err := checkLayers(layers, used); err != nil {
 		return err
@@ -119,13 +123,15 @@ func (f Finder) referrer(ctx context.Context, subject reference.Canonical, d img
 	return b, nil
 }
 
-// evidenceOf returns the evidence about subject that a manifest holds. A manifest
-// of another type, or about something else, holds none: a fallback tag may list the
-// children of the subject, and anybody may write anything into an index.
-func evidenceOf(b []byte, subject digest.Digest, source string) []layer {
-	m, err := imageManifest(b)
-	if err != nil || m.Subject == nil || m.Subject.Digest != subject {
-		return nil
+// evidenceAbout returns the evidence of the kinds about subject that a manifest holds.
+// A manifest of another type, or about something else, holds none: a fallback tag may
+// list the children of the subject, and anybody may write anything into an index.
+func evidenceAbout(subject digest.Digest, kinds ...Kind) func(b []byte, source string) []layer {
+	return func(b []byte, source string) []layer {
+		m, err := imageManifest(b)
+		if err != nil || m.Subject == nil || m.Subject.Digest != subject {
+			return nil
+		}
+		return layersOf(m, source, kinds...)
 	}
-	return layersOf(m, source, kindSigning, KindBundle, KindNotation, KindDSSE)
 }

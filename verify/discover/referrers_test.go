@@ -302,7 +302,7 @@ func FuzzEvidenceOf(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"subject":{"digest":"` + judged + `"},"layers":[{"mediaType":"` + typeBundle + `","size":-1,"urls":[""]}]}`))
 	f.Add([]byte(`{"Subject":{},"subject":null,"layers":[null]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		layers := evidenceOf(b, judged, "x")
+		layers := evidenceAbout(judged, kindSigning, KindBundle, KindNotation, KindDSSE)(b, "x")
 		if len(layers) > 0 && !bytes.Contains(b, []byte(hexD[:4])) && !bytes.Contains(b, []byte(`\u`)) {
 			t.Error("evidence about something else")
 		}

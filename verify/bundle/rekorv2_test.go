@@ -1,102 +1,19 @@
 package bundle_test
 
 import (
-	"errors"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/testing/ca"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/pullgate/pullgate/verify/bundle"
 )
-
-const conformance = "testdata/conformance"
-
-// TestConformance is a client of the bundle-verify cases, laid out as README.md in
-// their folder says.
-func TestConformance(t *testing.T) {
-	entries, err := os.ReadDir(conformance)
-	must(t, err)
-	cases := 0
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
-		cases++
-		t.Run(e.Name(), func(t *testing.T) {
-			c := conformanceCase{t, filepath.Join(conformance, e.Name())}
-			d, err := digest.Parse(strings.TrimSpace(c.read("digest", "")))
-			if err != nil {
-				d = digest.FromString(c.read("artifact", ""))
-			}
-			v, err := bundle.Verify([]byte(c.read("bundle.sigstore.json", "")), d, c.trust())
-			if strings.HasSuffix(e.Name(), "_fail") {
-				denied(t, v, err, "")
-				return
-			}
-			must(t, err)
-			if len(v.Times) == 0 {
-				t.Errorf("expected a proven time, found %+v", v)
-			}
-		})
-	}
-	if cases < 7 {
-		t.Errorf("expected at least 7 cases, found %d", cases)
-	}
-}
-
-type conformanceCase struct {
-	t   *testing.T
-	dir string
-}
-
-// read returns a file of the case or of the one that it is the same as.
-func (c conformanceCase) read(name, byDefault string) string {
-	c.t.Helper()
-	same, _ := os.ReadFile(filepath.Join(c.dir, "same-as"))
-	for _, dir := range []string{c.dir, filepath.Join(c.dir, "..", strings.TrimSpace(string(same)))} {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err == nil {
-			return string(b)
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			c.t.Fatal(err)
-		}
-		if len(same) == 0 {
-			break
-		}
-	}
-	return byDefault
-}
-
-func (c conformanceCase) trust() *bundle.Trust {
-	c.t.Helper()
-	public, err := os.ReadFile(filepath.Join(conformance, "trusted_root.json"))
-	must(c.t, err)
-	tr, err := root.NewTrustedRootFromJSON([]byte(c.read("trusted_root.json", string(public))))
-	must(c.t, err)
-	out := &bundle.Trust{Root: tr}
-	if pem := c.read("key.pub", ""); pem != "" {
-		k, err := bundle.ParseKey([]byte(pem))
-		must(c.t, err)
-		out.Keys, out.Timestamps = []bundle.Key{k}, 1
-		return out
-	}
-	id, err := bundle.ParseIdentity(strings.TrimSpace(c.read("issuer", issuer)), "", strings.TrimSpace(c.read("identity", "")), "", nil)
-	must(c.t, err)
-	out.Identities = []bundle.Identity{id}
-	if len(tr.CTLogs()) == 0 {
-		out.SCT = bundle.None
-	}
-	return out
-}
 
 // Rekor v2 logs have no promise and no time: the entry is proven by its place in the
 // log, the time by an authority.
@@ -160,4 +77,44 @@ func rekorV2(t *testing.T, vs *ca.VirtualSigstore, statement []byte) *protobundl
 		b.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{entry.TransparencyLogEntry()}
 	}
 	return b
+}
+
+// Two timestamps of one authority: the first is good, the second was made after the
+// certificate had ended. In either order the bundle is denied; with the first alone
+// it is good.
+func TestEveryTimestampCounts(t *testing.T) {
+	const dir = "testdata/conformance/"
+	doc, err := os.ReadFile(dir + "rekor2-multiple-timestamps-one-outside-cert-validity_fail/bundle.sigstore.json")
+	must(t, err)
+	r, err := root.NewTrustedRootFromPath(dir + "trusted_root.staging.json")
+	must(t, err)
+	id, err := bundle.ParseIdentity(issuer, "", "", "https://github.com/sigstore-conformance/.*", nil)
+	must(t, err)
+	tr := &bundle.Trust{Root: r, Identities: []bundle.Identity{id}}
+	const subject = digest.Digest("sha256:a0cfc71271d6e278e57cd332ff957c3f7043fdda354c4cbb190a30d56efa01bf")
+
+	b := &protobundle.Bundle{}
+	must(t, protojson.Unmarshal(doc, b))
+	times := b.VerificationMaterial.TimestampVerificationData
+	good, late := times.Rfc3161Timestamps[0], times.Rfc3161Timestamps[1]
+	for name, c := range map[string]struct {
+		stamps []*protocommon.RFC3161SignedTimestamp
+		want   string
+	}{
+		"late one second": {[]*protocommon.RFC3161SignedTimestamp{good, late}, "found one of 2025-07-15T10:33:31Z"},
+		"late one first":  {[]*protocommon.RFC3161SignedTimestamp{late, good}, "leaf certificate verification failed"},
+		"late one third":  {[]*protocommon.RFC3161SignedTimestamp{good, good, late}, "found one of 2025-07-15T10:33:31Z"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			times.Rfc3161Timestamps = c.stamps
+			v, err := bundle.Verify(marshal(t, b), subject, tr)
+			denied(t, v, err, c.want)
+		})
+	}
+	times.Rfc3161Timestamps = []*protocommon.RFC3161SignedTimestamp{good}
+	v, err := bundle.Verify(marshal(t, b), subject, tr)
+	must(t, err)
+	if len(v.Times) != 1 {
+		t.Errorf("found %+v", v)
+	}
 }
