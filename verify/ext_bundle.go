@@ -54,6 +54,9 @@ func (l *loader) bundleTrust(at string, o object) (*bundleTrust, error) {
 	if t.root, err = o.strictText("trustRoot"); err != nil {
 		return nil, err
 	}
+	if _, there := o["trustRoot"]; there && t.root == "" {
+		return nil, errors.New("trustRoot: expected the name of one of trust_roots in the configuration, found an empty one")
+	}
 	if t.root != "" && !l.roots[t.root] {
 		l.fault(at+".trustRoot", fmt.Sprintf("trust root %q is not configured", clean(t.root)), "name one of trust_roots in the configuration")
 	}
@@ -204,7 +207,7 @@ func (x *bundleSigned) wouldPass(ref reference.Named) string {
 	return fmt.Sprintf("a sigstore bundle that signs %s, by %s", clean(ref.String()), x.trust.who)
 }
 
-func (x *bundleSigned) judge(_ context.Context, in *judging) (outcome, error) {
+func (x *bundleSigned) judge(ctx context.Context, in *judging) (outcome, error) {
 	t, expires, err := in.trust(x.trust)
 	if err != nil {
 		return outcome{}, err
@@ -214,47 +217,67 @@ func (x *bundleSigned) judge(_ context.Context, in *judging) (outcome, error) {
 		if d.Kind != discover.KindBundle {
 			continue
 		}
+		if ctx.Err() != nil {
+			return outcome{}, ctx.Err() // nobody waits, and strangers say how many there are
+		}
 		v, err := bundle.Verify(d.Bytes, in.image.canonical, t)
 		if err == nil && v.PredicateType != bundle.SignType {
 			// It says something about the image, not that it is somebody's.
 			err = fmt.Errorf("a good attestation of type %s, which is no signature", clean(v.PredicateType))
 		}
-		if done, err := o.take(v, err, d.Digest.String()); done || err != nil {
+		if in.take(&o, v, err, d.Digest.String()) {
 			o.expires = earliest(o.expires, expires)
-			return o, err
+			return o, nil
 		}
 	}
 	for _, s := range in.found.Signatures {
 		if s.Sigstore == nil {
 			continue
 		}
+		if ctx.Err() != nil {
+			return outcome{}, ctx.Err()
+		}
 		v, err := bundle.VerifySigstore(s.Sigstore, in.image.canonical, t)
-		if done, err := o.take(v, err, digest.FromBytes(s.Sigstore.Payload).String()); done || err != nil {
+		if in.take(&o, v, err, digest.FromBytes(s.Sigstore.Payload).String()) {
 			o.expires = earliest(o.expires, expires)
-			return o, err
+			return o, nil
 		}
 	}
-	if len(o.Found) == 0 {
-		o.Found = []string{in.none(x, "sigstore bundles or signatures")}
-	}
-	return o, nil
+	return in.without(x, o, "sigstore bundles or signatures")
 }
 
-// take notes what became of one document. It returns true when it is enough, and an
-// error when this machine failed.
-func (o *outcome) take(v bundle.Verified, err error, evidence string) (bool, error) {
+// take notes in o what became of one document. It returns true when it is enough. That
+// this machine failed at one is a doubt: who may push must not be able to stop the good
+// ones with a document that the library trips over.
+func (in *judging) take(o *outcome, v bundle.Verified, err error, evidence string) bool {
+	if err == nil {
+		err = in.timely(v.Times)
+	}
 	switch {
 	case errors.Is(err, bundle.ErrLocal), errors.Is(err, attest.ErrLocal):
-		return false, err
+		o.doubt = err
+		return false
 	case err != nil:
 		o.Found = append(o.Found, cleanTo(err.Error(), maxReason))
-		return false, nil
+		return false
 	}
-	o.Allowed, o.Signers, o.times, o.expires = true, v.Signers, v.Times, v.Expires
+	o.Allowed, o.Signers, o.expires = true, v.Signers, v.Expires
 	if evidence != "" {
 		o.Evidence = []string{evidence}
 	}
-	return true, nil
+	return true
+}
+
+// without ends a judgement in which no document was enough: nobody can tell when there
+// is a doubt about one.
+func (in *judging) without(x extension, o outcome, what string) (outcome, error) {
+	if o.doubt != nil {
+		return outcome{}, o.doubt
+	}
+	if len(o.Found) == 0 {
+		o.Found = []string{in.none(x, what)}
+	}
+	return o, nil
 }
 
 // trust completes what a requirement trusts with the trust root in force.

@@ -161,20 +161,21 @@ func (x *notationSigned) judge(ctx context.Context, in *judging) (outcome, error
 			continue
 		}
 		v, err := notation.Verify(ctx, d.Bytes, d.MediaType, subject, reference.TrimNamed(in.image.ref()).Name(), x.trust)
+		if err == nil {
+			err = in.timely(v.Times)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return outcome{}, ctx.Err()
 		case errors.Is(err, notation.ErrLocal):
-			return outcome{}, err
+			o.doubt = err // as with bundles
+			continue
 		case err != nil:
 			o.Found = append(o.Found, cleanTo(err.Error(), maxReason))
 			continue
 		}
-		o.Allowed, o.Signers, o.times, o.expires, o.Evidence = true, v.Signers, v.Times, v.Expires, []string{d.Digest.String()}
+		o.Allowed, o.Signers, o.expires, o.Evidence = true, v.Signers, v.Expires, []string{d.Digest.String()}
 		return o, nil
 	}
-	if len(o.Found) == 0 {
-		o.Found = []string{in.none(x, "notation signatures")}
-	}
-	return o, nil
+	return in.without(x, o, "notation signatures")
 }

@@ -113,6 +113,9 @@ func configCommand() *cobra.Command {
 			if err := checkServing(cfg); err != nil {
 				return err
 			}
+			if _, err := g.fronts(); err != nil {
+				return err
+			}
 			for _, w := range warnings(cfg, policy) {
 				fmt.Fprintln(c.OutOrStdout(), "warning: "+w)
 			}

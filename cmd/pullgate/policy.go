@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -153,12 +154,23 @@ func (l *lint) print(w io.Writer) error {
 		fmt.Fprintf(&b, "warning     %s\n", x.Error())
 	}
 	if len(l.named) > 0 {
-		fmt.Fprintf(&b, "note        taken to be in trust_roots of the configuration: %s\n", strings.Join(l.named, ", "))
+		fmt.Fprintf(&b, "note        taken to be in trust_roots of the configuration: %s\n", shown(l.named))
 	}
 	l.printPodman(&b)
 	fmt.Fprintf(&b, "revision    %s\nresult      ok\n", l.policy.Revision())
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// shown joins names that a file gave, so that they can neither steer a terminal nor
+// look like further lines.
+func shown(names []string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.Join(names, ", "))
 }
 
 // printPodman says whether other programs can read the file.
@@ -173,7 +185,7 @@ func (l *lint) printPodman(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "podman      yes: it has no extension requirement, so podman, skopeo and CRI-O read it too\n")
 	if len(l.paths) > 0 {
-		fmt.Fprintf(b, "note        podman counts relative paths from where it is started: write %s with the whole path\n", strings.Join(l.paths, ", "))
+		fmt.Fprintf(b, "note        podman counts relative paths from where it is started: write %s with the whole path\n", shown(l.paths))
 	}
 }
 

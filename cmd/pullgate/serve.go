@@ -147,7 +147,7 @@ func namesOf(cfg *config.Config) proxy.Names {
 }
 
 func (g *gate) newHandler(via string, records audit.Sink) (*proxy.Handler, error) {
-	verdicts, err := cache.NewVerdicts(g.engine, cache.VerdictOptions{
+	verdicts, err := cache.NewVerdicts(proxy.Limited(g.engine, g.names), cache.VerdictOptions{
 		Size: g.cfg.Verdicts.Size, AllowedTTL: g.cfg.Verdicts.AllowedTTL, DeniedTTL: g.cfg.Verdicts.DeniedTTL,
 		Observe: g.observeVerdict,
 	})

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/net/publicsuffix"
+
 	"github.com/pullgate/pullgate/config"
 	"github.com/pullgate/pullgate/verify"
 )
@@ -44,6 +46,11 @@ func warnings(cfg *config.Config, policy *verify.Policy) []string {
 			}
 		}
 	}
+	for _, entry := range cfg.Intercept.Tunnel {
+		if domain, wild := strings.CutPrefix(entry, "*."); wild && rented(domain) {
+			add("intercept.tunnel", "%s: anybody can have a name below %s, and serve images there that nobody judges; name the hosts that clients need", entry, domain)
+		}
+	}
 	if len(cfg.ReportOnly) > 0 {
 		add("report_only", "not enforced, only recorded: %s", strings.Join(cfg.ReportOnly, ", "))
 	}
@@ -54,6 +61,13 @@ func warnings(cfg *config.Config, policy *verify.Policy) []string {
 		add("listen", "%s is reached without TLS: clients cannot tell the gate from somebody in between; set tls.cert and tls.key, or put TLS in front", cfg.Listen)
 	}
 	return out
+}
+
+// rented tells whether names below a domain are given to anybody who asks, as those of
+// most content stores are (publicsuffix.org).
+func rented(domain string) bool {
+	suffix, _ := publicsuffix.PublicSuffix("x." + domain)
+	return suffix == domain
 }
 
 // servesAny tells whether a rule's scope is about a registry that is served.

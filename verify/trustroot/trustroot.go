@@ -157,9 +157,10 @@ func (s *Set) Names() []string { return slices.Clone(s.names) }
 // Generation changes with every byte of every root, sha256 in hex.
 func (s *Set) Generation() string { return s.now.Load().generation }
 
-// Refresh reads files again and asks TUF mirrors. Roots for which that does not
-// work stay as they are and get older; the error names each. Changed says that
-// Generation is another than before. One refresh runs at a time.
+// Refresh reads files again and asks TUF mirrors, all at once: a mirror that does not
+// answer holds up no other root, and each is in force as soon as it is there. Roots for
+// which that does not work stay as they are and get older; the error names each.
+// Changed says that Generation is another than before. One refresh runs at a time.
 func (s *Set) Refresh(ctx context.Context) (changed bool, err error) {
 	select {
 	case s.busy <- struct{}{}:
@@ -168,24 +169,49 @@ func (s *Set) Refresh(ctx context.Context) (changed bool, err error) {
 		return false, context.Cause(ctx)
 	}
 	before := s.now.Load()
-	roots := maps.Clone(before.roots)
-	var faults []error
+	done := make(chan refreshed)
 	for _, name := range s.names {
-		r, err := s.sources[name].refresh(ctx)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("trust root %s: %w", name, err))
-		}
-		if r.Material == nil { // keep the old one
-			r = roots[name]
-		}
-		r.Name, r.Problem = name, ""
-		if err != nil {
-			r.Problem = "the last refresh did not work: " + err.Error()
-		}
-		roots[name] = r
+		go func() { done <- s.refreshOne(ctx, name) }()
 	}
-	s.swap(roots)
-	return s.now.Load().generation != before.generation, errors.Join(faults...)
+	faults := map[string]error{}
+	for range s.names {
+		got := <-done
+		roots := maps.Clone(s.now.Load().roots)
+		if got.Material == nil { // keep the old one
+			got.Root = roots[got.name]
+		}
+		got.Name, got.Problem = got.name, ""
+		if got.err != nil {
+			got.Problem = "the last refresh did not work: " + got.err.Error()
+			faults[got.name] = fmt.Errorf("trust root %s: %w", got.name, got.err)
+		}
+		roots[got.name] = got.Root
+		s.swap(roots)
+	}
+	var all []error
+	for _, name := range s.names {
+		all = append(all, faults[name])
+	}
+	return s.now.Load().generation != before.generation, errors.Join(all...)
+}
+
+// refreshed is what became of one root.
+type refreshed struct {
+	Root
+	name string
+	err  error
+}
+
+func (s *Set) refreshOne(ctx context.Context, name string) (out refreshed) {
+	// Metadata comes from anybody who answers for the mirror, and nobody else could
+	// recover from a panic in this goroutine.
+	defer func() {
+		if p := recover(); p != nil {
+			out = refreshed{name: name, err: fmt.Errorf("reading it panicked: %v", p)}
+		}
+	}()
+	r, err := s.sources[name].refresh(ctx)
+	return refreshed{r, name, err}
 }
 
 func (s *Set) swap(roots map[string]Root) {
