@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,11 +97,14 @@ func (l *loader) alternative(at string, raw json.RawMessage, depth int) (alterna
 		inlined, err := json.Marshal(list)
 		return alt, inlined, err
 	}
+	if err := bare(raw); err != nil {
+		return alternative{}, nil, err
+	}
 	o, err := strictObject(raw, "type", "of", "until", "signedBefore")
 	if err != nil {
 		return alternative{}, nil, err
 	}
-	if o.text("type") != "allOf" {
+	if o.text("type") != typeAllOf {
 		return alternative{}, nil, errors.New(`expected a list of requirements or an object of type "allOf"`)
 	}
 	if err := json.Unmarshal(o["of"], &list); err != nil {
@@ -125,6 +129,23 @@ func (l *loader) alternative(at string, raw json.RawMessage, depth int) (alterna
 	}
 	inlined, err := json.Marshal(o)
 	return alt, inlined, err
+}
+
+// bare says what to write where an alternative is an object that is no allOf.
+func bare(raw json.RawMessage) error {
+	t := typeOf(raw)
+	switch {
+	case slices.Contains(requirementTypes, t):
+		return fmt.Errorf(`an alternative is a list of requirements, found a requirement of type %q: write each alternative in brackets, like "of": [[{"type": %[1]q, …}], [{"type": …}]]`, t)
+	case t == "" || t == typeAllOf:
+		return nil
+	case nearest(t, []string{typeAllOf}) != "":
+		return fmt.Errorf("unknown type %q; did you mean %q?", clean(t), typeAllOf)
+	case nearest(t, requirementTypes) != "":
+		problem, _ := typeProblem(raw)
+		return fmt.Errorf("%s Write each alternative in brackets, too", problem)
+	}
+	return nil
 }
 
 // together reads the requirements of one alternative and inlines them in list.

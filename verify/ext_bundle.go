@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,8 +28,9 @@ var trustKeys = append(pathAndData("key"), "trustRoot", "identities", "threshold
 // certificate identities under a trust root that the configuration names.
 type bundleTrust struct {
 	bundle.Trust
-	root string // "" with keys
-	who  string // for people
+	root  string // "" with keys alone
+	who   string // for people
+	named []identityText
 }
 
 // bundleSigned is met by a sigstore bundle that signs the image, or by a .sig
@@ -58,7 +61,7 @@ func (l *loader) bundleTrust(at string, o object) (*bundleTrust, error) {
 		return nil, errors.New("trustRoot: expected the name of one of trust_roots in the configuration, found an empty one")
 	}
 	if t.root != "" && !l.roots[t.root] {
-		l.fault(at+".trustRoot", fmt.Sprintf("trust root %q is not configured", clean(t.root)), "name one of trust_roots in the configuration")
+		l.fault(at+".trustRoot", fmt.Sprintf("trust root %q is not configured", clean(t.root)), l.rootFix())
 	}
 	if err := t.thresholds(o); err != nil {
 		return nil, err
@@ -140,11 +143,11 @@ func (t *bundleTrust) identities(o object) error {
 	}
 	var names []string
 	for i, raw := range list {
-		id, name, err := identity(raw)
+		id, text, err := identity(raw)
 		if err != nil {
 			return fmt.Errorf("identities[%d]: %w", i, err)
 		}
-		t.Identities, names = append(t.Identities, id), append(names, name)
+		t.Identities, t.named, names = append(t.Identities, id), append(t.named, text), append(names, text.String())
 	}
 	t.who = fmt.Sprintf("%s under trust root %s%s", someOf(names, " or "), clean(t.root), t.vouched(1, 1))
 	return nil
@@ -173,30 +176,46 @@ func (t *bundleTrust) vouched(tlog, sct int) string {
 
 // identity reads one identity: issuer and subject, and fields of the certificate
 // that Fulcio fills in, by their names.
-func identity(raw json.RawMessage) (bundle.Identity, string, error) {
+func identity(raw json.RawMessage) (bundle.Identity, identityText, error) {
 	if err := noDuplicates(raw); err != nil {
-		return bundle.Identity{}, "", err
+		return bundle.Identity{}, identityText{}, err
 	}
 	var fields map[string]*string
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
-		return bundle.Identity{}, "", errors.New("expected an object with strings")
+		return bundle.Identity{}, identityText{}, errors.New("expected an object with strings")
 	}
 	take := map[string]string{}
 	for k, v := range fields {
 		if v == nil || *v == "" {
-			return bundle.Identity{}, "", fmt.Errorf("%s: expected a text that is not empty", clean(k))
+			return bundle.Identity{}, identityText{}, fmt.Errorf("%s: expected a text that is not empty", clean(k))
 		}
 		take[k] = *v
 	}
-	issuer, issuerRE, subject, subjectRE := take["issuer"], take["issuerRegExp"], take["subject"], take["subjectRegExp"]
+	t := identityText{issuer: take["issuer"], issuerRegExp: take["issuerRegExp"], subject: take["subject"], subjectRegExp: take["subjectRegExp"]}
 	for _, k := range []string{"issuer", "issuerRegExp", "subject", "subjectRegExp"} {
 		delete(take, k)
 	}
-	if (issuer == "") == (issuerRE == "") || (subject == "") == (subjectRE == "") {
-		return bundle.Identity{}, "", errors.New("expected one of issuer and issuerRegExp, and one of subject and subjectRegExp")
+	if (t.issuer == "") == (t.issuerRegExp == "") || (t.subject == "") == (t.subjectRegExp == "") {
+		return bundle.Identity{}, identityText{}, errors.New("expected one of issuer and issuerRegExp, and one of subject and subjectRegExp")
 	}
-	id, err := bundle.ParseIdentity(issuer, issuerRE, subject, subjectRE, take)
-	return id, cleanTo(id.String(), maxReason), err
+	for _, k := range slices.Sorted(maps.Keys(take)) {
+		t.fields += fmt.Sprintf(", %s %s", k, take[k])
+	}
+	id, err := bundle.ParseIdentity(t.issuer, t.issuerRegExp, t.subject, t.subjectRegExp, take)
+	return id, t, err
+}
+
+// rootFix says which trust roots may be named.
+func (l *loader) rootFix() string {
+	const again = "; the gate reads its configuration at start only, so restart it when the trust root was added there since"
+	if len(l.roots) == 0 {
+		return "add it to trust_roots in the configuration, which has none" + again
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(l.roots)) {
+		names = append(names, clean(name))
+	}
+	return "name one of trust_roots in the configuration (" + someOf(names, ", ") + "), or add it there" + again
 }
 
 func (x *bundleSigned) wants(q *discover.Query, _ *judged) { q.Referrers, q.Attachments = true, true }
@@ -258,7 +277,7 @@ func (in *judging) take(o *outcome, v bundle.Verified, err error, evidence strin
 		o.doubt = err
 		return false
 	case err != nil:
-		o.Found = append(o.Found, cleanTo(err.Error(), maxReason))
+		o.Found = append(o.Found, cleaned(err.Error(), maxReason))
 		return false
 	}
 	o.Allowed, o.Signers, o.expires = true, v.Signers, v.Expires

@@ -63,16 +63,10 @@ func (in *judging) timely(times []time.Time) error {
 // extend reads one extension requirement and returns its form with all keys
 // inlined, which counts into the revision.
 func (l *loader) extend(at string, raw json.RawMessage, depth int) (*requirement, json.RawMessage, error) {
-	var t struct {
-		Type string `json:"type"`
-	}
-	if err := json.Unmarshal(raw, &t); err != nil {
-		return nil, nil, err
-	}
-	r := &requirement{kind: t.Type}
+	r := &requirement{kind: typeOf(raw)}
 	var o object
 	var err error
-	switch t.Type {
+	switch r.kind {
 	case typeBundle:
 		r.ext, o, err = l.bundleSigned(at, raw)
 	case typeNotation:
@@ -82,11 +76,12 @@ func (l *loader) extend(at string, raw json.RawMessage, depth int) (*requirement
 	case typeAnyOf:
 		r.ext, o, err = l.anyOf(at, raw, depth)
 	default:
-		err = fmt.Errorf("unknown requirement type %q", clean(t.Type))
+		err = fmt.Errorf("unknown requirement type %q", clean(r.kind))
 	}
 	if err != nil {
 		return nil, nil, err
 	}
+	l.lintExtension(at, r)
 	inlined, err := json.Marshal(o)
 	return r, inlined, err
 }
@@ -95,6 +90,9 @@ func (l *loader) extend(at string, raw json.RawMessage, depth int) (*requirement
 func (l *loader) inner(at string, raw json.RawMessage, depth int) (*requirement, json.RawMessage, error) {
 	if isExtension(raw) {
 		return l.extend(at, raw, depth+1)
+	}
+	if problem, fix := typeProblem(raw); problem != "" {
+		return nil, nil, fmt.Errorf("%s; %s", problem, fix)
 	}
 	if err := tryAlone(raw); err != nil {
 		return nil, nil, err

@@ -98,3 +98,17 @@ func TestRevisionCoversTrustRoots(t *testing.T) {
 		t.Errorf("%s, %s, %s; verdict of %s", without, first, e.Revision(), v.Revision)
 	}
 }
+
+// TestAStaleRootIsAnotherBasis: what was decided by a root ends when it gets stale,
+// though its bytes are the same.
+func TestAStaleRootIsAnotherBasis(t *testing.T) {
+	w := newWorld(t)
+	e := w.engine(`{"default":[{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s"}]}]}`)
+	r := &oneRoot{Root: trustroot.Root{Material: &root.BaseTrustedMaterial{}, Generation: "1"}}
+	e.UseRoots(r)
+	_, before := e.Basis(subject(t, v1))
+	r.Stale = true
+	if _, after := e.Basis(subject(t, v1)); after == before || after == "" {
+		t.Errorf("basis %q, before %q", after, before)
+	}
+}

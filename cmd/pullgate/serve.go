@@ -215,7 +215,7 @@ func serve(ctx context.Context, cfg *config.Config, policy *verify.Policy, stdou
 	}
 	defer g.upstream.Close()
 	g.audit = records
-	for _, w := range warnings(cfg, policy) {
+	for _, w := range warnings(cfg, policy, g.roots) {
 		logger.Warn("configuration", "warning", w)
 	}
 	if err := g.open(watched); err != nil {

@@ -11,14 +11,16 @@ import (
 
 	"github.com/pullgate/pullgate/config"
 	"github.com/pullgate/pullgate/verify"
+	"github.com/pullgate/pullgate/verify/trustroot"
 )
 
 // warnings says what is allowed but weakens the gate, or will surprise: a line each.
-func warnings(cfg *config.Config, policy *verify.Policy) []string {
+func warnings(cfg *config.Config, policy *verify.Policy, roots *trustroot.Set) []string {
 	out := append([]string(nil), cfg.Warnings...)
 	for _, w := range policy.Warnings() {
 		out = append(out, w.Error())
 	}
+	out = append(out, rootWarnings(policy, roots)...)
 	add := func(key, format string, args ...any) { out = append(out, key+": "+fmt.Sprintf(format, args...)) }
 	if policy.AcceptsAnything() {
 		add("policy", "the default accepts anything: an image whose name no scope matches needs no signature; make the default reject")
