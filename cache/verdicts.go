@@ -179,7 +179,7 @@ func (c *Verdicts) ask(ctx context.Context, key verdictKey, s verify.Subject) (v
 // remembered is what is kept of a verdict: how it came about, without the
 // inventory of all signatures, which anybody can make long.
 func remembered(v verify.Verdict) verify.Verdict {
-	v.Signatures, v.Looked = nil, nil
+	v.Signatures = nil
 	return v
 }
 

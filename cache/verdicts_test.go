@@ -530,7 +530,7 @@ func TestTheInventoryIsNotRemembered(t *testing.T) {
 	}
 	for i, want := range []int{127, 0} {
 		v, err := c.Verify(t.Context(), verify.Subject{Ref: ref, Digest: "sha256:x"})
-		if err != nil || len(v.Signatures) != want || len(v.Requirements) != 1 || v.Cached != (i > 0) {
+		if err != nil || len(v.Signatures) != want || len(v.Requirements) != 1 || len(v.Looked) != 1 || v.Cached != (i > 0) {
 			t.Errorf("answer %d: %d signatures, %d requirements, cached %t, %v", i, len(v.Signatures), len(v.Requirements), v.Cached, err)
 		}
 	}

@@ -109,7 +109,7 @@ func loadSnippet(t *testing.T, policy, registries string) {
 	}
 	write(t, filepath.Join(dir, "policy.json"), policy)
 	write(t, filepath.Join(dir, "registries.d", "page.yaml"), registries)
-	p, err := verify.LoadPolicy(verify.Options{PolicyFile: filepath.Join(dir, "policy.json"), RegistriesDir: filepath.Join(dir, "registries.d"), TrustRoots: []string{"public-good"}})
+	p, err := verify.LoadPolicy(verify.Options{PolicyFile: filepath.Join(dir, "policy.json"), RegistriesDir: filepath.Join(dir, "registries.d"), TrustRoots: []string{"public-good", "github"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -190,6 +190,7 @@ func (in *judging) accept(ctx context.Context, b *base, below *descent) (outcome
 	for _, t := range tries {
 		v, err := in.engine.verify(ctx, in.policy, Subject{Ref: t.ref, Digest: t.digest, Manifest: t.bytes,
 			MediaType: manifest.GuessMIMEType(t.bytes), Transport: in.transport(t.ref), Index: t.index}, below)
+		in.looked = append(in.looked, v.Looked...)
 		if err != nil {
 			return outcome{}, fmt.Errorf("base %s: %w", b.claim.name(), err)
 		}

@@ -393,3 +393,29 @@ func (c configured) Transport(registry string) string {
 	}
 	return ""
 }
+
+// TestBaseIsPartOfWhatWasLookedAt: a verdict says where the base's signatures were
+// looked for, whatever became of it.
+func TestBaseIsPartOfWhatWasLookedAt(t *testing.T) {
+	for name, c := range map[string]struct {
+		requirement map[string]any
+		decision    Decision
+		prepare     func(o *onBase)
+	}{
+		"signed":      {exactly(baseTag), Allowed, func(*onBase) {}},
+		"unsigned":    {exactly(baseTag), Denied, func(o *onBase) { clear(o.web.files) }},
+		"alternative": {map[string]any{"type": "anyOf", "of": []any{[]any{map[string]any{"type": "reject"}}, []any{exactly(baseTag)}}}, Allowed, func(*onBase) {}},
+		"alternative, unsigned": {map[string]any{"type": "anyOf", "of": []any{[]any{exactly(baseTag)}, []any{map[string]any{"type": "reject"}}}}, Denied,
+			func(o *onBase) { clear(o.web.files) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOnBase(t, c.requirement)
+			c.prepare(o)
+			v := o.judge(t, o.bake(appRepo, recipe{layers: []string{"os1", "os2", "app"}}))
+			at := slices.IndexFunc(v.Looked, func(p string) bool { return strings.Contains(p, strings.Replace(o.digest.String(), ":", "=", 1)) })
+			if v.Decision != c.decision || at < 0 {
+				t.Errorf("%v, looked at %q", v.Decision, v.Looked)
+			}
+		})
+	}
+}

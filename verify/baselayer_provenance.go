@@ -43,11 +43,14 @@ type provenance struct {
 func (x *baseLayer) fromProvenance(ctx context.Context, in *judging, repo reference.Named) ([]hint, error) {
 	p := &provenance{repo: repo}
 	p.read(in.found.Documents, in.image.canonical)
-	looked := in.found.Looked
+	var own discover.Query
+	x.wants(&own, in.image)
+	looked := in.found.LookedFor(own)
 	if index := in.image.index(); len(p.hints) == 0 && index != "" {
 		q := in.policy.query(in.image, index)
 		q.Referrers, q.Attestations, q.Statements = true, true, true
 		above, err := in.engine.finder.Find(ctx, q)
+		in.looked = append(in.looked, above.Looked...)
 		if err != nil {
 			return nil, fmt.Errorf("provenance of index %s: %w", index, err)
 		}

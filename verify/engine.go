@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -175,6 +176,11 @@ func (e *Engine) evaluateAll(ctx context.Context, p *Policy, j *judged, v Verdic
 	all := true
 	for _, r := range reqs {
 		out, err := e.evaluateOne(ctx, p, j, r, found, hopeless)
+		for _, place := range out.looked {
+			if !slices.Contains(v.Looked, place) {
+				v.Looked = append(v.Looked, place)
+			}
+		}
 		if err != nil {
 			return v, err
 		}

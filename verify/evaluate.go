@@ -18,7 +18,8 @@ const maxReasons = 16
 type outcome struct {
 	Result
 	expires time.Time
-	doubt   error // about one document; another one may be good all the same
+	looked  []string // places asked beside those of the image itself: of its base
+	doubt   error    // about one document; another one may be good all the same
 }
 
 // evaluateOne judges an image by one requirement. One accepted signature is
@@ -54,7 +55,7 @@ func (e *Engine) evaluateOne(ctx context.Context, p *Policy, j *judged, r *requi
 		return o, nil
 	}
 	if len(o.Found) == 0 {
-		o.Found = []string{noneFound(r, found)}
+		o.Found = []string{noneFound(r, j, found)}
 	}
 	o.Found = limited(o.Found)
 	o.WouldPass = r.wouldPass(j.ref())
@@ -105,8 +106,10 @@ func evidenceOf(s discover.Signature) string {
 }
 
 // noneFound says that there is no signature of the kind that r looks at.
-func noneFound(r *requirement, found discover.Found) string {
-	places := strings.Join(found.Looked, " and ")
+func noneFound(r *requirement, j *judged, found discover.Found) string {
+	var q discover.Query
+	r.wants(&q, j)
+	places := strings.Join(found.LookedFor(q), " and ")
 	if len(found.Signatures) == 0 {
 		return "no signatures found at " + places
 	}

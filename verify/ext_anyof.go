@@ -248,11 +248,13 @@ func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {
 	var doubt error // about one alternative; another one may be met all the same
 	for i, alt := range x.of {
 		one, err := alt.judge(ctx, in)
+		o.looked = append(o.looked, one.looked...)
 		if err != nil {
 			doubt = err
 			continue
 		}
 		if one.Allowed {
+			one.looked = o.looked
 			return one, nil
 		}
 		for _, f := range one.Found {
@@ -260,7 +262,7 @@ func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {
 		}
 	}
 	if doubt != nil {
-		return outcome{}, doubt
+		return outcome{looked: o.looked}, doubt
 	}
 	return o, nil
 }
@@ -273,8 +275,9 @@ func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
 	}
 	for _, r := range a.all {
 		one, err := a.one(ctx, in, r)
+		o.looked = append(o.looked, one.looked...)
 		if err != nil {
-			return outcome{}, err
+			return outcome{looked: o.looked}, err
 		}
 		if !one.Allowed {
 			o.Allowed = false
@@ -286,7 +289,7 @@ func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
 		o.expires = earliest(o.expires, one.expires)
 	}
 	if !o.Allowed {
-		return outcome{Result: Result{Found: o.Found}}, nil
+		return outcome{Result: Result{Found: o.Found}, looked: o.looked}, nil
 	}
 	return o, nil
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -131,7 +130,7 @@ func (x *attested) judge(ctx context.Context, in *judging) (outcome, error) {
 			return o, nil
 		}
 	}
-	return in.without(o, "attestations")
+	return in.without(x, o, "attestations")
 }
 
 // holds tells whether a statement that is signed is what is asked for, and when it
@@ -165,7 +164,7 @@ func (x *attested) holds(ctx context.Context, in *judging, v bundle.Verified) (e
 	if !ok {
 		return ends, errors.New("the condition does not hold: " + x.text)
 	}
-	if strings.Contains(x.text, "now") {
+	if x.condition.ReadsNow() {
 		ends = earliest(ends, in.now.Add(nowHolds))
 	}
 	return ends, nil

@@ -250,7 +250,8 @@ func TestBaseIdentitiesThatNameNoBase(t *testing.T) {
 		}
 	}
 	for _, r := range []map[string]any{exactly(baseTag), ofRepository(baseRepo), signedBaseLayer("matchRepository", "", "")} {
-		if ws := newWorld(t).engine(policyFor(t, map[string]any{appRepo: []any{r}})).Policy().Warnings(); len(ws) > 0 {
+		scopes := map[string]any{appRepo: []any{r}, baseRepo: []any{signedBy(nil, newGPG(t, "ed25519"))}}
+		if ws := newWorld(t).engine(policyFor(t, scopes)).Policy().Warnings(); len(ws) > 0 {
 			t.Errorf("%v: warned about: %v", r, ws)
 		}
 	}

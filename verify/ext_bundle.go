@@ -100,7 +100,7 @@ func (l *loader) bundleKeys(at string, o object, t *bundleTrust) error {
 	if len(t.Keys) > 0 && !usable {
 		l.warn(at, fmt.Sprintf("all its keys are RSA keys under %d bits: it denies every image", minRSABits), "sign with a stronger key")
 	}
-	t.who = "one of the keys " + someOf(names, ", ")
+	t.who = "one of the keys " + someOf(names, ", ") + t.vouched(0, 0)
 	return o.set("keyDatas", datas)
 }
 
@@ -149,8 +149,29 @@ func (t *bundleTrust) identities(o object) error {
 		}
 		t.Identities, t.named, names = append(t.Identities, id), append(t.named, text), append(names, text.String())
 	}
-	t.who = fmt.Sprintf("%s under trust root %s", someOf(names, " or "), clean(t.root))
+	t.who = fmt.Sprintf("%s under trust root %s%s", someOf(names, " or "), clean(t.root), t.vouched(1, 1))
 	return nil
+}
+
+// vouched says how many logs and authorities have to vouch for a signature; tlog and sct
+// are the numbers when nothing is said.
+func (t *bundleTrust) vouched(tlog, sct int) string {
+	var out []string
+	add := func(said, byDefault int, what string) {
+		if said != 0 {
+			byDefault = max(said, 0) // [bundle.None] is negative
+		}
+		if byDefault > 0 {
+			out = append(out, fmt.Sprintf("%d %s", byDefault, what))
+		}
+	}
+	add(t.TLog, tlog, "transparency log")
+	add(t.SCT, sct, "certificate log")
+	add(t.Timestamps, 0, "timestamp authority")
+	if len(out) == 0 {
+		return ""
+	}
+	return ", vouched for by " + strings.Join(out, ", ")
 }
 
 // identity reads one identity: issuer and subject, and fields of the certificate
@@ -241,7 +262,7 @@ func (x *bundleSigned) judge(ctx context.Context, in *judging) (outcome, error) 
 			return o, nil
 		}
 	}
-	return in.without(o, "sigstore bundles or signatures")
+	return in.without(x, o, "sigstore bundles or signatures")
 }
 
 // take notes in o what became of one document. It returns true when it is enough. That
@@ -256,7 +277,7 @@ func (in *judging) take(o *outcome, v bundle.Verified, err error, evidence strin
 		o.doubt = err
 		return false
 	case err != nil:
-		o.Found = append(o.Found, clean(err.Error()))
+		o.Found = append(o.Found, cleaned(err.Error(), maxReason))
 		return false
 	}
 	o.Allowed, o.Signers, o.expires = true, v.Signers, v.Expires
@@ -268,12 +289,12 @@ func (in *judging) take(o *outcome, v bundle.Verified, err error, evidence strin
 
 // without ends a judgement in which no document was enough: nobody can tell when there
 // is a doubt about one.
-func (in *judging) without(o outcome, what string) (outcome, error) {
+func (in *judging) without(x extension, o outcome, what string) (outcome, error) {
 	if o.doubt != nil {
 		return outcome{}, o.doubt
 	}
 	if len(o.Found) == 0 {
-		o.Found = []string{in.none(what)}
+		o.Found = []string{in.none(x, what)}
 	}
 	return o, nil
 }
@@ -289,11 +310,17 @@ func (in *judging) trust(t *bundleTrust) (*bundle.Trust, time.Time, error) {
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+	if len(t.Identities) > 0 && len(root.Material.FulcioCertificateAuthorities()) == 0 {
+		return nil, time.Time{}, fmt.Errorf("trust root %s has no certificate authority, which identities are of", clean(t.root))
+	}
 	out.Root = root.Material
 	return &out, root.Expires, nil
 }
 
-// none says that nothing of a kind was found, and where.
-func (in *judging) none(what string) string {
-	return "no " + what + " found at " + strings.Join(in.found.Looked, " and ")
+// none says that nothing of a kind was found, and where it was looked for: the places
+// of other requirements say nothing about this one.
+func (in *judging) none(x extension, what string) string {
+	var q discover.Query
+	x.wants(&q, in.image)
+	return "no " + what + " found at " + strings.Join(in.found.LookedFor(q), " and ")
 }

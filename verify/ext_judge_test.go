@@ -245,3 +245,76 @@ func TestTrustRootsThatAreMissingAreInconclusive(t *testing.T) {
 		t.Errorf("%v, %v", v.Decision, err)
 	}
 }
+
+// TestAttestationsOfEveryKind: what is attested does not matter to who may attest it.
+func TestAttestationsOfEveryKind(t *testing.T) {
+	ours := newBundleSigner(t)
+	for name, c := range map[string]struct{ predicateType, predicate, bad, condition string }{
+		"SLSA provenance v0.2": {"https://slsa.dev/provenance/v0.2",
+			`{"builder":{"id":"https://acme.example/builder"},"invocation":{"configSource":{"uri":"git+https://github.com/acme/app@refs/heads/main"}}}`,
+			`{"builder":{"id":"https://evil.example/builder"},"invocation":{"configSource":{"uri":"git+https://github.com/acme/app@refs/heads/main"}}}`,
+			`predicate.builder.id == 'https://acme.example/builder' && predicate.invocation.configSource.uri.endsWith('@refs/heads/main')`},
+		"SPDX": {"https://spdx.dev/Document",
+			`{"spdxVersion":"SPDX-2.3","packages":[{"name":"openssl","licenseConcluded":"Apache-2.0"}]}`,
+			`{"spdxVersion":"SPDX-2.3","packages":[{"name":"openssl","licenseConcluded":"AGPL-3.0-only"}]}`,
+			`!predicate.packages.exists(p, p.licenseConcluded.startsWith('AGPL'))`},
+		"CycloneDX": {"https://cyclonedx.org/bom",
+			`{"bomFormat":"CycloneDX","components":[{"name":"log4j-core","version":"2.17.1"}]}`,
+			`{"bomFormat":"CycloneDX","components":[{"name":"log4j-core","version":"2.14.0"}]}`,
+			`predicate.components.all(c, c.name != 'log4j-core' || !c.version.matches('^2[.]([0-9]|1[0-6])[.]'))`},
+		"vulnerabilities": {"https://cosign.sigstore.dev/attestation/vuln/v1",
+			`{"scanner":{"result":{"Results":[{"Vulnerabilities":[{"Severity":"LOW"}]},{}]}}}`,
+			`{"scanner":{"result":{"Results":[{"Vulnerabilities":[{"Severity":"CRITICAL"}]}]}}}`,
+			`!predicate.scanner.result.Results.exists(r, has(r.Vulnerabilities) && r.Vulnerabilities.exists(v, v.Severity == 'CRITICAL'))`},
+		"OpenVEX": {"https://openvex.dev/ns",
+			`{"statements":[{"vulnerability":{"name":"CVE-1"},"status":"not_affected"}]}`,
+			`{"statements":[{"vulnerability":{"name":"CVE-1"},"status":"affected"}]}`,
+			`predicate.statements.all(s, s.status in ['not_affected', 'fixed'])`},
+		"test result": {"https://in-toto.io/attestation/test-result/v0.1",
+			`{"result":"PASSED","configuration":[{"name":"ci.yml"}],"failedTests":[]}`,
+			`{"result":"FAILED","configuration":[{"name":"ci.yml"}],"failedTests":["x"]}`,
+			`predicate.result == 'PASSED'`},
+		"one's own": {"https://acme.example/approved", `"yes"`, `"no"`, `predicate == 'yes'`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			requirement, err := json.Marshal(map[string]any{"type": "attested", "predicateType": c.predicateType, "condition": c.condition,
+				"signedBy": map[string]any{"keyPath": "ours.pub"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for predicate, want := range map[string]Decision{c.predicate: Allowed, c.bad: Denied} {
+				w := newWorld(t)
+				w.write("ours.pub", ours.pem())
+				e := w.engine(fmt.Sprintf(`{"default":[%s]}`, requirement))
+				w.refer(bundleType, ours.attest(theManifest, c.predicateType, predicate))
+				if v := verify(t, e, subject(t, v1)); v.Decision != want || want == Denied && !strings.Contains(reasons(v), "the condition does not hold") {
+					t.Errorf("%s: %v: %s", predicate, v.Decision, reasons(v))
+				}
+			}
+		})
+	}
+}
+
+// TestWouldPassSaysAllThatIsAskedFor: who has to sign, by which fields, and what has to
+// vouch for it.
+func TestWouldPassSaysAllThatIsAskedFor(t *testing.T) {
+	identity := `"trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s","sourceRepositoryRef":"refs/heads/main","runnerEnvironment":"github-hosted"}]`
+	for requirement, want := range map[string]string{
+		`{"type":"bundleSigned",` + identity + `}`:                                                                           "by s (issuer https://i.example, runnerEnvironment github-hosted, sourceRepositoryRef refs/heads/main) under trust root public-good, vouched for by 1 transparency log, 1 certificate log",
+		`{"type":"bundleSigned",` + identity + `,"thresholds":{"tlog":0,"sct":0,"timestamps":2}}`:                            "under trust root public-good, vouched for by 2 timestamp authority",
+		`{"type":"bundleSigned","keyPath":"ours.pub"}`:                                                                       "by one of the keys sha256:",
+		`{"type":"bundleSigned","keyPath":"ours.pub","trustRoot":"public-good","thresholds":{"tlog":1}}`:                     ", vouched for by 1 transparency log",
+		`{"type":"attested","predicateType":"t","signedBy":{` + identity + `},"condition":"predicate.x == 1","maxAge":"1h"}`: "vouched for by 1 transparency log, 1 certificate log, for which predicate.x == 1, not older than 1h0m0s",
+	} {
+		w := newWorld(t)
+		w.write("ours.pub", newBundleSigner(t).pem())
+		p, err := w.load(`{"default":[` + requirement + `]}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := p.Explain(TransportDocker, named(t, v1)).Requirements[0].WouldPass
+		if !strings.Contains(got, want) || strings.Contains(requirement, `"ours.pub"}`) && strings.Contains(got, "vouched") {
+			t.Errorf("expected %q in %q", want, got)
+		}
+	}
+}

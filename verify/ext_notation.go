@@ -179,11 +179,11 @@ func (x *notationSigned) judge(ctx context.Context, in *judging) (outcome, error
 			o.doubt = err // as with bundles
 			continue
 		case err != nil:
-			o.Found = append(o.Found, clean(err.Error()))
+			o.Found = append(o.Found, cleaned(err.Error(), maxReason))
 			continue
 		}
 		o.Allowed, o.Signers, o.expires, o.Evidence = true, v.Signers, v.Expires, []string{d.Digest.String()}
 		return o, nil
 	}
-	return in.without(o, "notation signatures")
+	return in.without(x, o, "notation signatures")
 }

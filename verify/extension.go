@@ -44,6 +44,7 @@ type judging struct {
 	image  *judged
 	found  discover.Found
 	now    time.Time
+	looked []string // places that were asked for evidence about a base
 	// before is when what is accepted must have been signed, proven; zero: whenever.
 	before time.Time
 }
@@ -129,8 +130,9 @@ func pathAndData(base string) []string {
 // judgeExtension judges one extension requirement and completes what is said.
 func (in *judging) judgeExtension(ctx context.Context, r *requirement) (outcome, error) {
 	o, err := r.ext.judge(ctx, in)
+	o.looked = append(o.looked, in.looked...)
 	if err != nil {
-		return outcome{}, err
+		return outcome{looked: o.looked}, err
 	}
 	o.Type, o.Required = r.kind, r.required()
 	if o.Allowed {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -310,4 +311,34 @@ func testCA(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// TestReasonsNamePlacesOfTheirOwn: what is said to be missing was looked for only where
+// the requirement can use it, whatever places others need.
+func TestReasonsNamePlacesOfTheirOwn(t *testing.T) {
+	w := newWorld(t)
+	w.write("cosign.pub", string(newSigstoreKey(t).pem()))
+	w.write("ca.crt", testCA(t))
+	key := newGPG(t, "ed25519")
+	const notation = `{"type":"notationSigned","trustStores":{"ca":["ca.crt"]},"trustedIdentities":["x509.subject: C=US, ST=WA, O=acme.example"],"revocation":"skip"}`
+	const attested = `{"type":"attested","predicateType":"t","signedBy":{"keyPath":"cosign.pub"}}`
+	gpg := fmt.Sprintf(`{"type":"signedBy","keyType":"GPGKeys","keyData":%q}`, b64(key.public()))
+	e := w.engine(fmt.Sprintf(`{"default":[{"type":"anyOf","of":[[%s],[{"type":"bundleSigned","keyPath":"cosign.pub"}],[%s],[%s]]}]}`, notation, attested, gpg))
+	v := verify(t, e, subject(t, v1))
+	if len(v.Looked) != 4 {
+		t.Errorf("expected four places, found %q", v.Looked)
+	}
+	for i, want := range [][]string{{"the referrers of"}, {".sig", "the referrers of"}, {".att", "the referrers of"}, {"@sha256="}} {
+		found := ""
+		for _, f := range v.Requirements[0].Found {
+			if strings.HasPrefix(f, fmt.Sprintf("alternative %d:", i+1)) {
+				found = f
+			}
+		}
+		for _, place := range []string{"the referrers of", ".sig", ".att", "@sha256="} {
+			if strings.Contains(found, place) != slices.Contains(want, place) {
+				t.Errorf("alternative %d: expected the places %q, found %s", i+1, want, found)
+			}
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -47,6 +48,15 @@ type Evidence struct {
 	// be read.
 	Issuer  string `json:"issuer,omitempty"`
 	Subject string `json:"subject,omitempty"`
+	// Fields are those that Fulcio wrote into the certificate, by their names in an
+	// identity of policy.json; what cannot be shown as it is, is left out.
+	Fields map[string]string `json:"fields,omitempty"`
+	// Authority is who issued the certificate, or the last one that came with a notation
+	// signature, as it says.
+	Authority string `json:"authority,omitempty"`
+	// SigningAuthority tells that a notation signature is of the scheme whose signers
+	// are looked for in the trust store signingAuthority.
+	SigningAuthority bool `json:"signingAuthority,omitempty"`
 	// Hint says which key signed, when the evidence does.
 	Hint string `json:"hint,omitempty"`
 	// Logged, SCT and Timestamped tell what proof it brings along: an entry of a
@@ -152,7 +162,11 @@ func describeDocument(d discover.Document) (s Signature, predicateType string) {
 		s.Signer, s.Digest, predicateType = bundle.DescribeDSSE(d.Bytes, d.Annotations)
 	case discover.KindNotation:
 		s.Kind = KindNotation
-		s.Signer, s.Digest = notation.Describe(d.Bytes, d.MediaType)
+		n := notation.Describe(d.Bytes, d.MediaType)
+		s.Signer, s.Digest = n.Signer, n.Digest
+		if n.Plugin != "" {
+			s.Problem = "it asks for the plugin " + n.Plugin + " to verify it, and none is ever run"
+		}
 	case discover.KindStatement:
 		s.Kind = KindStatement
 		if st, err := attest.ParseStatement(d.Bytes); err == nil && len(st.Subjects) > 0 {
@@ -184,6 +198,9 @@ func inspectDocument(d discover.Document) Evidence {
 		out.bundled(d.Bytes)
 	case discover.KindDSSE:
 		out.annotated(d.Annotations)
+	case discover.KindNotation:
+		n := notation.Describe(d.Bytes, d.MediaType)
+		out.Authority, out.SigningAuthority, out.Timestamped = n.Authority, n.SigningAuthority, n.Timestamped
 	}
 	return out
 }
@@ -279,6 +296,12 @@ func (x *Evidence) certified(c *x509.Certificate, err error) {
 		return
 	}
 	x.Issuer, x.Subject = s.Issuer, s.SubjectAlternativeName
+	x.Authority = clean(c.Issuer.String())
+	if o := c.Issuer.Organization; len(o) > 0 { // intermediates change within one
+		x.Authority = clean("O=" + strings.Join(o, "+O="))
+	}
+	x.Fields = bundle.ExtensionFields(s.Extensions)
+	maps.DeleteFunc(x.Fields, func(_, v string) bool { return !printable(v) })
 }
 
 // printable tells whether s can be shown as it is.

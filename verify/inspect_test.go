@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 
 	"github.com/pullgate/pullgate/verify/discover"
 )
@@ -71,7 +72,16 @@ func fulcioLeaf(t *testing.T, uri string) *authority {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.ExtraExtensions = []pkix.Extension{{Id: oidIssuerV2, Value: issuer}}
+		ref, err := asn1.Marshal("refs/heads/main")
+		if err != nil {
+			t.Fatal(err)
+		}
+		hidden, err := asn1.Marshal("https://github.com/acme\u202e")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.ExtraExtensions = []pkix.Extension{{Id: oidIssuerV2, Value: issuer},
+			{Id: certificate.OIDSourceRepositoryRef, Value: ref}, {Id: certificate.OIDSourceRepositoryURI, Value: hidden}}
 	})
 }
 
@@ -106,7 +116,8 @@ func TestInspectLooksEverywhere(t *testing.T) {
 		t.Errorf("a signature of another image: %+v", wrong)
 	}
 	if keyless.Kind != KindBundle || keyless.Issuer != issuerURL || keyless.Subject != uri || !keyless.Logged || keyless.SCT || !keyless.About ||
-		keyless.PredicateType != "https://slsa.dev/provenance/v1" {
+		keyless.PredicateType != "https://slsa.dev/provenance/v1" || keyless.Fields["sourceRepositoryRef"] != "refs/heads/main" || keyless.Fields["sourceRepositoryURI"] != "" ||
+		keyless.Authority == "" {
 		t.Errorf("%+v", keyless)
 	}
 	if keyed.About || keyed.Hint != "aGludA==" || keyed.Subject != "" {

@@ -94,3 +94,62 @@ func exampleOf(scope string) reference.Named {
 	}
 	return nil
 }
+
+// lintBases warns about signedBaseLayer whose base no image can have: the scope that
+// decides about the base asks for nothing, and a base that nobody vouches for proves
+// nothing, or it denies every image.
+func (p *Policy) lintBases(file string) []Warning {
+	var out []Warning
+	check := func(transport, at string, reqs []*requirement) {
+		eachBase(at, reqs, func(at string, x *baseLayer) {
+			base := x.exact
+			if base == nil {
+				base = x.repo
+			}
+			if base == nil || x.exact == nil && p.scopesWithin(transport, base) {
+				return // its own repository, and so its own scope; or scopes for some images of it
+			}
+			scope, of := p.scopeFor(transport, base)
+			problem, fix := "", "give the base a scope that asks for a signature"
+			switch {
+			case acceptAnything(of):
+				problem = "scope %s accepts the base %s without a signature, which proves nothing: no image passes"
+			case slices.ContainsFunc(of, func(r *requirement) bool { return r.denies != "" }):
+				problem = "scope %s denies the base %s: no image passes"
+			default:
+				return
+			}
+			out = append(out, Warning{File: file, Key: at, Problem: fmt.Sprintf(problem, clean(scope), clean(base.String())), Fix: fix})
+		})
+	}
+	for _, transport := range []string{TransportDocker, TransportAtomic} {
+		for _, scope := range p.Scopes(transport) {
+			check(transport, scopeKey(transport, clean(scope)), p.scopes[transport][scope])
+		}
+	}
+	check(TransportDocker, DefaultScope, p.byDefault)
+	return out
+}
+
+// scopesWithin tells whether a scope names a tag or a digest of a repository.
+func (p *Policy) scopesWithin(transport string, repo reference.Named) bool {
+	return slices.ContainsFunc(p.Scopes(transport), func(s string) bool {
+		return strings.HasPrefix(s, repo.Name()+":") || strings.HasPrefix(s, repo.Name()+"@")
+	})
+}
+
+// eachBase calls do for every signedBaseLayer among requirements, those within anyOf
+// too, with its place in policy.json.
+func eachBase(at string, reqs []*requirement, do func(at string, x *baseLayer)) {
+	for i, r := range reqs {
+		key := fmt.Sprintf("%s[%d]", at, i)
+		switch x := r.ext.(type) {
+		case *baseLayer:
+			do(key, x)
+		case *anyOf:
+			for j, alt := range x.of {
+				eachBase(alternativeKey(key, j, alt.dated()), alt.all, do)
+			}
+		}
+	}
+}

@@ -205,3 +205,43 @@ func TestAcceptsAnything(t *testing.T) {
 		}
 	}
 }
+
+// TestBasesThatProveNothingAreWarnedAbout: the scope of the base decides, and one that
+// asks for nothing makes no base good.
+func TestBasesThatProveNothingAreWarnedAbout(t *testing.T) {
+	const onOS = `{"type":"signedBaseLayer","baseLayerIdentity":{"type":"exactRepository","dockerRepository":"registry.example.com/base/os"}}`
+	const onTag = `{"type":"signedBaseLayer","baseLayerIdentity":{"type":"exactReference","dockerReference":"registry.example.com/base/os:9"}}`
+	const onOwn = `{"type":"signedBaseLayer","baseLayerIdentity":{"type":"matchRepository"}}`
+	signed := fmt.Sprintf(`{"type":"bundleSigned","keyData":%q}`, b64(newSigstoreKey(t).pem()))
+	const anything, nothing = `{"type":"insecureAcceptAnything"}`, `{"type":"reject"}`
+	for name, c := range map[string]struct{ app, base, byDefault, want string }{
+		"signed":                 {onOS, signed, nothing, ""},
+		"accepted":               {onOS, anything, nothing, `transports.docker."registry.example.com/app"[0]: scope registry.example.com/base accepts the base registry.example.com/base/os without a signature`},
+		"tag accepted":           {onTag, anything, nothing, "accepts the base registry.example.com/base/os:9"},
+		"accepted by anyOf":      {onOS, `{"type":"anyOf","of":[[` + signed + `],[` + anything + `]]}`, nothing, "accepts the base"},
+		"denied":                 {onOS, nothing, nothing, "scope registry.example.com/base denies the base"},
+		"accepted by default":    {onOS, "", anything, "scope default accepts the base"},
+		"denied by default":      {onOS, "", nothing, "scope default denies the base"},
+		"signed by default":      {onOS, "", signed, ""},
+		"tags have scopes":       {onOS + `],"registry.example.com/base/os:9":[` + signed, nothing, nothing, ""},
+		"of its own repository":  {onOwn, anything, nothing, ""},
+		"as an alternative":      {`{"type":"anyOf","of":[[` + signed + `],{"type":"allOf","of":[` + onOS + `],"until":"2099-01-01T00:00:00Z"}]}`, anything, nothing, `[0].of[1].of[0]: scope registry.example.com/base accepts`},
+		"signed, and more":       {onOS, anything + "," + signed, nothing, ""},
+		"base on another base":   {onOS, onTag + "," + signed, nothing, ""},
+		"and nothing more wrong": {signed, anything, nothing, ""},
+	} {
+		scopes := `"registry.example.com/app":[` + c.app + `]`
+		if c.base != "" {
+			scopes += `,"registry.example.com/base":[` + c.base + `]`
+		}
+		got := ""
+		for line := range strings.Lines(warningsOf(t, `{"default":[`+c.byDefault+`],"transports":{"docker":{`+scopes+`}}}`)) {
+			if strings.Contains(line, "the base") {
+				got += line
+			}
+		}
+		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: expected %q, found %q", name, c.want, got)
+		}
+	}
+}

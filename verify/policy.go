@@ -71,7 +71,12 @@ func LoadPolicy(o Options) (*Policy, error) {
 	}
 	l.lintNamespaces(lookasides.Namespaces())
 	l.lintPlaces(out.scopes, lookasides)
-	return newPolicy(l, out, lookasides, elsewhere)
+	p, err := newPolicy(l, out, lookasides, elsewhere)
+	if err != nil {
+		return nil, err
+	}
+	p.warnings = append(p.warnings, p.lintBases(o.PolicyFile)...)
+	return p, nil
 }
 
 // newPolicy puts together what was loaded without a fault.

@@ -19,6 +19,13 @@ type oneRoot struct {
 func (r *oneRoot) Get(name string) (trustroot.Root, bool) { return r.Root, name == "public-good" }
 func (r *oneRoot) Generation() string                     { return r.generation }
 
+// someAuthority is a trust root with a certificate authority, which nothing here is of.
+type someAuthority struct{ root.BaseTrustedMaterial }
+
+func (*someAuthority) FulcioCertificateAuthorities() []root.CertificateAuthority {
+	return []root.CertificateAuthority{&root.FulcioCertificateAuthority{}}
+}
+
 // TestTrustRootsThatAreTooOldAreInconclusive: nobody can tell by a root that may have
 // been withdrawn, whatever the image carries.
 func TestTrustRootsThatAreTooOldAreInconclusive(t *testing.T) {
@@ -27,7 +34,7 @@ func TestTrustRootsThatAreTooOldAreInconclusive(t *testing.T) {
 		for _, carries := range []bool{true, false} {
 			w := newWorld(t)
 			e := w.engine(`{"default":[` + requirement + `]}`)
-			r := &oneRoot{Root: trustroot.Root{Material: &root.BaseTrustedMaterial{}}}
+			r := &oneRoot{Root: trustroot.Root{Material: &someAuthority{}}}
 			e.UseRoots(r)
 			if carries {
 				w.refer(bundleType, newBundleSigner(t).sign(theManifest))
@@ -56,7 +63,7 @@ func (r *swapped) Get(string) (trustroot.Root, bool) {
 		r.left--
 	}
 	r.given = r.Generation()
-	return trustroot.Root{Material: &root.BaseTrustedMaterial{}}, true
+	return trustroot.Root{Material: &someAuthority{}}, true
 }
 
 // TestVerdictIsOfTheRootsThatJudged: a verdict that was made by a root is never filed

@@ -9,6 +9,7 @@ import (
 
 const (
 	maxText      = 200 // runes of untrusted text in a message
+	maxReason    = 600 // runes of a reason that one piece of evidence does not count
 	maxKeysShown = 8   // keys named in one message
 )
 

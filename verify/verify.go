@@ -137,7 +137,7 @@ type Verdict struct {
 	Scope        string      `json:"scope"`        // key in policy.json, "default" for the default list
 	Requirements []Result    `json:"requirements"` // in the policy's order
 	Signatures   []Signature `json:"signatures,omitempty"`
-	Looked       []string    `json:"looked,omitempty"` // places where signatures were looked for
+	Looked       []string    `json:"looked,omitempty"` // places where signatures were looked for, the base's of signedBaseLayer too
 	Revision     string      `json:"revision"`         // policy and key bytes that judged
 	// Basis names the part of the policy that judged: the scope's requirements with
 	// their keys and trust roots, and where evidence is looked for. Under another

@@ -20,6 +20,10 @@ type offer struct {
 	// nothing says it.
 	signer string
 	match  identityMatch
+	// authority issued the certificate of an identity or of a notation signer.
+	authority string
+	// byAuthority is of notation signers that signingAuthority trusts.
+	byAuthority bool
 }
 
 // identityMatch is a signedIdentity.
@@ -73,7 +77,7 @@ func offers(ref reference.Named, e verify.Evidence) []offer {
 	switch {
 	case e.Kind == verify.KindNotation:
 		if notationIdentity(e.Signer) {
-			return []offer{{requirement: typeNotation, signer: e.Signer}}
+			return []offer{{requirement: typeNotation, signer: e.Signer, authority: e.Authority, byAuthority: e.SigningAuthority}}
 		}
 		return nil
 	case e.Kind == verify.KindSimple:
@@ -97,9 +101,9 @@ func certified(e verify.Evidence) []offer {
 	case !e.Logged && !e.Timestamped:
 		return nil
 	case isSignature(e):
-		return []offer{{requirement: typeBundle, issuer: e.Issuer, subject: e.Subject}}
+		return []offer{{requirement: typeBundle, issuer: e.Issuer, subject: e.Subject, authority: e.Authority}}
 	case e.PredicateType != "" && e.PredicateType != bundle.SignType:
-		return []offer{{requirement: typeAttested, predicate: e.PredicateType, issuer: e.Issuer, subject: e.Subject}}
+		return []offer{{requirement: typeAttested, predicate: e.PredicateType, issuer: e.Issuer, subject: e.Subject, authority: e.Authority}}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -205,6 +206,7 @@ func compareOffers(a, b offer) int {
 	}
 	return cmp.Or(
 		cmp.Compare(attested(a), attested(b)), strings.Compare(a.requirement, b.requirement), strings.Compare(a.predicate, b.predicate),
+		strings.Compare(a.authority, b.authority), cmp.Compare(fmt.Sprint(a.byAuthority), fmt.Sprint(b.byAuthority)),
 		strings.Compare(a.issuer, b.issuer), strings.Compare(a.subject, b.subject), strings.Compare(a.signer, b.signer),
 		cmp.Compare(slices.Index(widths, a.match.Type), slices.Index(widths, b.match.Type)),
 		strings.Compare(a.match.DockerRepository+a.match.SignedPrefix, b.match.DockerRepository+b.match.SignedPrefix))

@@ -37,8 +37,17 @@ func vectorGate(t *testing.T, policy string) string {
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "pullgate.yaml")
+	root, err := filepath.Abs(filepath.Join(vectors, "trust", "trusted_root.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(dir, "other.json")
+	if err := os.WriteFile(other, otherRoot(t, root), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, content := range map[string]string{
-		file:                              fmt.Sprintf("policy: policy.json\ndefault_registry: vectors.example\nupstreams:\n  - {registry: vectors.example, endpoint: \"oci:%s\"}\n", images),
+		file: fmt.Sprintf("policy: policy.json\ndefault_registry: vectors.example\nupstreams:\n  - {registry: vectors.example, endpoint: \"oci:%s\"}\n"+
+			"trust_roots: [{name: acme, trusted_root: %q}, {name: other, trusted_root: %q}]\n", images, root, other),
 		filepath.Join(dir, "policy.json"): policy,
 	} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
@@ -48,13 +57,30 @@ func vectorGate(t *testing.T, policy string) string {
 	return file
 }
 
+// otherRoot is a trusted root whose certificate authority is another one: its timestamp
+// authority's.
+func otherRoot(t *testing.T, file string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	var root map[string]any
+	if err != nil || json.Unmarshal(b, &root) != nil {
+		t.Fatal(err)
+	}
+	root["certificateAuthorities"] = root["timestampAuthorities"]
+	if b, err = json.Marshal(root); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 var fragment = regexp.MustCompile(`(?s)\n(\{\n.*?\n\})\n`)
 
 // What is proposed accepts the image once the publisher's keys are in place, and
 // refuses it with another's.
 func TestSuggestionAcceptsTheImage(t *testing.T) {
 	config := vectorGate(t, `{"default":[{"type":"reject"}]}`)
-	for _, image := range []string{"cosign2-key", "cosign2-index", "cosign3-key", "cosign3-fallback", "cosign2-attest", "cosign3-attest", "notation-jws", "notation-cose", "everything"} {
+	for _, image := range []string{"cosign2-key", "cosign2-index", "cosign3-key", "cosign3-fallback", "cosign2-attest", "cosign3-attest", "notation-jws", "notation-cose", "notation-timestamped",
+		"cosign2-keyless", "cosign3-keyless", "cosign3-attest-keyless", "everything"} {
 		t.Run(image, func(t *testing.T) {
 			code, out := command(t, "policy", "suggest", image+":v1", "--config", config)
 			found := fragment.FindStringSubmatch(out)
@@ -64,19 +90,26 @@ func TestSuggestionAcceptsTheImage(t *testing.T) {
 			if strings.Contains(out, "insecureAcceptAnything") || strings.Contains(found[1], "RegExp") {
 				t.Errorf("too wide: %s", found[1])
 			}
+			if tsa := strings.Contains(found[1], `"tsa"`); tsa != (image == "notation-timestamped") {
+				t.Errorf("a timestamp authority is asked for: %v", tsa)
+			}
 			for _, trust := range []struct {
-				key, ca string
-				code    int
-			}{{"cosign.pub", "ca.crt", 0}, {"other.pub", "other-ca.crt", 1}} {
+				key, ca, root string
+				code          int
+			}{{"cosign.pub", "ca.crt", "acme", 0}, {"other.pub", "other-ca.crt", "other", 1}} {
 				policy := found[1]
 				for placeholder, file := range map[string]string{
-					`REPLACE-cosign-\d+\.pub`: trust.key, `REPLACE-ca-\d+\.crt`: trust.ca, `REPLACE-revoked-\d+\.crl`: "none-revoked.crl",
+					`REPLACE-cosign-\d+\.pub`: trust.key, `REPLACE-ca-\d+\.crt`: trust.ca, `REPLACE-revoked-\d+\.crl`: "none-revoked.crl", `REPLACE-tsa-\d+\.crt`: "tsa.crt",
 				} {
 					path, err := filepath.Abs(filepath.Join(vectors, "trust", file))
 					if err != nil {
 						t.Fatal(err)
 					}
 					policy = regexp.MustCompile(placeholder).ReplaceAllString(policy, path)
+				}
+				policy = regexp.MustCompile(`REPLACE-root-\d+`).ReplaceAllString(policy, trust.root)
+				if image == "notation-timestamped" { // there is no list of the timestamp authority, as the proposal says what to do
+					policy = regexp.MustCompile(`"enforce",\s*"crlPaths": \[[^]]*\]`).ReplaceAllString(policy, `"skip"`)
 				}
 				if strings.Contains(policy, replace) {
 					t.Fatalf("a placeholder is left: %s", policy)
@@ -108,7 +141,8 @@ func TestSuggestIsTold(t *testing.T) {
 		{[]string{"cosign3-key:v1", "nothere:v1"}, 2, []string{"keyPath", "inconclusive"}},
 		{nil, 2, []string{"expected 1 to 64"}},
 		{[]string{"cosign3-keyless:v1"}, 0, []string{`"subject": "https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main"`,
-			`"issuer": "https://token.actions.githubusercontent.com"`, `"timestamps": 1`, "REPLACE-root-1: "}},
+			`"issuer": "https://token.actions.githubusercontent.com"`, `"timestamps": 1`, "REPLACE-root-1: ", "the one with the authority that issued the certificates, \"",
+			`"sourceRepositoryURI": "https://github.com/acme/app"`, `"sourceRepositoryRef": "refs/heads/main"`, `"runnerEnvironment": "github-hosted"`}},
 	} {
 		code, out := command(t, append([]string{"policy", "suggest", "--config", config}, c.args...)...)
 		if code != c.code {
@@ -138,6 +172,18 @@ func provenance(e verify.Evidence) verify.Evidence {
 }
 
 func with(e verify.Evidence, edit func(*verify.Evidence)) verify.Evidence { edit(&e); return e }
+
+func notary(signer string) verify.Evidence {
+	return verify.Evidence{Signature: verify.Signature{Kind: verify.KindNotation, Signer: signer}, About: true, Authority: "CN=ca"}
+}
+
+func stamped(e *verify.Evidence) { e.Timestamped = true }
+
+func fields(repository, ref, runner string) func(*verify.Evidence) {
+	return func(e *verify.Evidence) {
+		e.Fields = map[string]string{"sourceRepositoryURI": repository, "sourceRepositoryRef": ref, "runnerEnvironment": runner, "runInvocationURI": "x"}
+	}
+}
 
 const app = "registry.example/app"
 
@@ -185,6 +231,22 @@ func TestPropose(t *testing.T) {
 			`[{"type":"bundleSigned","trustRoot":"root","identities":[{"issuer":"https://i.example","subject":"a"}],"thresholds":{"tlog":1,"sct":0,"timestamps":1}}]`, 0},
 		"each image of an index": {[]carried{index(t, ":v1", list{keyless("a"), keyless("b")}, list{keyless("b")})},
 			`[{"type":"bundleSigned","trustRoot":"root","identities":[{"issuer":"https://i.example","subject":"b"}]}]`, 0},
+		"fields that all have": {[]carried{image(t, ":v1", with(keyless("a"), fields("u", "r1", "h"))), image(t, ":v2", with(keyless("a"), fields("u", "r2", "h")))},
+			`[{"type":"bundleSigned","trustRoot":"root","identities":[{"issuer":"https://i.example","subject":"a","sourceRepositoryURI":"u","runnerEnvironment":"h"}]}]`, 0},
+		"fields that one has": {[]carried{image(t, ":v1", with(keyless("a"), fields("u", "r", "h"))), image(t, ":v2", keyless("a"))},
+			`[{"type":"bundleSigned","trustRoot":"root","identities":[{"issuer":"https://i.example","subject":"a"}]}]`, 0},
+		"fields of attestations": {[]carried{image(t, ":v1", provenance(with(keyless("a"), fields("u", "r", "h"))))},
+			`[{"type":"attested","predicateType":"https://slsa.dev/provenance/v1","signedBy":{"trustRoot":"root","identities":[{"issuer":"https://i.example","subject":"a","sourceRepositoryURI":"u","sourceRepositoryRef":"r","runnerEnvironment":"h"}]}}]`, 0},
+		"notation": {[]carried{image(t, ":v1", notary("x509.subject: CN=a,O=b,ST=c,C=d"))},
+			`[{"type":"notationSigned","trustStores":{"ca":["REPLACE-ca-1.crt"]},"trustedIdentities":["x509.subject: CN=a,O=b,ST=c,C=d"],"revocation":"enforce","crlPaths":["REPLACE-revoked-2.crl"]}]`, 0},
+		"notation with timestamps": {[]carried{image(t, ":v1", with(notary("x509.subject: CN=a,O=b,ST=c,C=d"), stamped)), image(t, ":v2", with(notary("x509.subject: CN=a,O=b,ST=c,C=d"), stamped))},
+			`[{"type":"notationSigned","trustStores":{"ca":["REPLACE-ca-1.crt"],"tsa":["REPLACE-tsa-2.crt"]},"trustedIdentities":["x509.subject: CN=a,O=b,ST=c,C=d"],"revocation":"enforce","crlPaths":["REPLACE-revoked-3.crl"]}]`, 0},
+		"notation, not all with timestamps": {[]carried{image(t, ":v1", with(notary("x509.subject: CN=a,O=b,ST=c,C=d"), stamped)), image(t, ":v2", notary("x509.subject: CN=a,O=b,ST=c,C=d"))},
+			`[{"type":"notationSigned","trustStores":{"ca":["REPLACE-ca-1.crt"]},"trustedIdentities":["x509.subject: CN=a,O=b,ST=c,C=d"],"revocation":"enforce","crlPaths":["REPLACE-revoked-2.crl"]}]`, 0},
+		"notation by a signing authority": {[]carried{image(t, ":v1", with(with(notary("x509.subject: CN=a,O=b,ST=c,C=d"), stamped), func(e *verify.Evidence) { e.SigningAuthority = true }))},
+			`[{"type":"notationSigned","trustStores":{"signingAuthority":["REPLACE-ca-1.crt"]},"trustedIdentities":["x509.subject: CN=a,O=b,ST=c,C=d"],"revocation":"enforce","crlPaths":["REPLACE-revoked-2.crl"]}]`, 0},
+		"two authorities by turns": {[]carried{image(t, ":v1", keyless("a")), image(t, ":v2", with(keyless("b"), func(e *verify.Evidence) { e.Authority = "O=other" }))},
+			`[{"type":"anyOf","of":[[{"type":"bundleSigned","trustRoot":"root","identities":[{"issuer":"https://i.example","subject":"a"}]}],[{"type":"bundleSigned","trustRoot":"root","identities":[{"issuer":"https://i.example","subject":"b"}]}]]}]`, 0},
 		"not each image of an index": {[]carried{index(t, ":v1", list{keyless("a")}, nil)}, `[{"type":"reject"}]`, 1},
 		"nothing":                    {[]carried{image(t, ":v1")}, `[{"type":"reject"}]`, 1},
 		"one has nothing":            {[]carried{image(t, ":v1", keyless("a")), image(t, ":v2")}, `[{"type":"bundleSigned","trustRoot":"root","identities":[{"issuer":"https://i.example","subject":"a"}]}]`, 1},
@@ -218,5 +280,24 @@ func TestPropose(t *testing.T) {
 				t.Errorf("%v", p.transports)
 			}
 		})
+	}
+}
+
+// Which trust root is meant is said: by the authority, and whose that says to be.
+func TestProposeNamesTheTrustRoot(t *testing.T) {
+	by := func(authority string) carried {
+		return image(t, ":v1", with(keyless("a"), func(e *verify.Evidence) { e.Authority = authority }))
+	}
+	for root, want := range map[string]string{
+		"":     `REPLACE-root-1: the name of one of trust_roots in the configuration: the one with the authority that issued the certificates, "O=sigstore.dev", as the public good instance of sigstore calls itself`,
+		"mine": `trust root mine, the only one that is configured, is taken to have the authority "O=sigstore.dev", as the public good`,
+	} {
+		var b bytes.Buffer
+		if err := propose([]carried{by("O=sigstore.dev")}, root).print(&b); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("expected %q in %s", want, b.String())
+		}
 	}
 }

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+
+	"github.com/pullgate/pullgate/verify"
 )
 
 // wanted is one requirement as policy.json has it.
@@ -27,8 +30,11 @@ type wanted struct {
 }
 
 type wantedIdentity struct {
-	Issuer  string `json:"issuer"`
-	Subject string `json:"subject"`
+	Issuer              string `json:"issuer"`
+	Subject             string `json:"subject"`
+	SourceRepositoryURI string `json:"sourceRepositoryURI,omitempty"`
+	SourceRepositoryRef string `json:"sourceRepositoryRef,omitempty"`
+	RunnerEnvironment   string `json:"runnerEnvironment,omitempty"`
 }
 
 type thresholds struct {
@@ -38,7 +44,9 @@ type thresholds struct {
 }
 
 type trustStores struct {
-	CA []string `json:"ca"`
+	CA               []string `json:"ca,omitempty"`
+	SigningAuthority []string `json:"signingAuthority,omitempty"`
+	TSA              []string `json:"tsa,omitempty"`
 }
 
 // placeholders are the files that only a person can put in place.
@@ -47,6 +55,7 @@ type placeholders struct {
 	root  string // the only trust root that is configured, if there is one
 	names []string
 	what  map[string]string
+	under []string // authorities that are taken to be in the root
 }
 
 // replace starts the names of what nobody but a person can fill in.
@@ -106,11 +115,7 @@ func (f *placeholders) requirement(chosen []offer, sets []offered) wanted {
 	var w wanted
 	switch o.requirement {
 	case typeNotation:
-		w = wanted{TrustStores: &trustStores{[]string{f.file("ca", ".crt", "the certificate of the authority that issued the notation signers' certificates")}},
-			Revocation: "enforce", CRLPaths: []string{f.file("revoked", ".crl", `its current revocation list; without one write "revocation": "skip" and leave crlPaths out`)}}
-		for _, x := range chosen {
-			w.TrustedIdentities = append(w.TrustedIdentities, x.signer)
-		}
+		w = f.notation(chosen, sets)
 	case typeSignedBy:
 		w = wanted{KeyType: "GPGKeys"}
 		w.keys(chosen, func(x offer) string { return f.file("key", ".gpg", "the public key "+x.signer) })
@@ -130,6 +135,41 @@ func (f *placeholders) requirement(chosen []offer, sets []offered) wanted {
 	}
 	w.Type = o.requirement
 	return w
+}
+
+// notation trusts the authority of the signers' certificates. A timestamp is asked for
+// when all signatures have one: certificates end, and what was signed before stays good.
+func (f *placeholders) notation(chosen []offer, sets []offered) wanted {
+	o := chosen[0]
+	lists, stores := "its current revocation list", &trustStores{}
+	authority := []string{f.file("ca", ".crt", fmt.Sprintf("the certificate of the authority that issued the notation signers' certificates, which say that it is %q", o.authority))}
+	if o.byAuthority {
+		stores.SigningAuthority = authority
+	} else {
+		stores.CA = authority
+	}
+	if !o.byAuthority && allHave(chosen, sets, func(e verify.Evidence) bool { return e.Timestamped }) {
+		stores.TSA = []string{f.file("tsa", ".crt", "the root certificate of the timestamp authority that the notation signers use")}
+		lists = "its current revocation list, with that of the timestamp authority"
+	}
+	w := wanted{TrustStores: stores, Revocation: "enforce",
+		CRLPaths: []string{f.file("revoked", ".crl", lists+`; without one write "revocation": "skip" and leave crlPaths out`)}}
+	for _, x := range chosen {
+		w.TrustedIdentities = append(w.TrustedIdentities, x.signer)
+	}
+	return w
+}
+
+// allHave tells whether all evidence of the offers is of a kind.
+func allHave(chosen []offer, sets []offered, has func(verify.Evidence) bool) bool {
+	for _, x := range chosen {
+		for _, set := range sets {
+			if slices.ContainsFunc(set[x], func(e verify.Evidence) bool { return !has(e) }) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // sigstoreKeyOf describes a key. One that nothing names can be another one in each
@@ -154,12 +194,16 @@ func (w *wanted) keys(chosen []offer, file func(offer) string) {
 // theirs brings along.
 func (f *placeholders) certificates(chosen []offer, sets []offered) wanted {
 	w := wanted{TrustRoot: f.root}
+	authority := chosen[0].authority
 	if w.TrustRoot == "" {
-		w.TrustRoot = f.file("root", "", "the name of one of trust_roots in the configuration, under which the certificates were issued")
+		w.TrustRoot = f.file("root", "", fmt.Sprintf("the name of one of trust_roots in the configuration: the one with the authority that issued the certificates, %q%s",
+			authority, instanceOf(authority)))
+	} else if !slices.Contains(f.under, authority) {
+		f.under = append(f.under, authority)
 	}
 	tlog, sct, timestamps := 1, 1, 1
 	for _, x := range chosen {
-		w.Identities = append(w.Identities, wantedIdentity{x.issuer, x.subject})
+		w.Identities = append(w.Identities, identityOf(x, sets))
 		for _, set := range sets {
 			for _, e := range set[x] {
 				tlog, sct, timestamps = tlog&one(e.Logged), sct&one(e.SCT), timestamps&one(e.Timestamped)
@@ -170,6 +214,37 @@ func (f *placeholders) certificates(chosen []offer, sets []offered) wanted {
 		w.Thresholds = &t
 	}
 	return w
+}
+
+// identityOf is an identity with the fields that are the same in all its certificates.
+func identityOf(x offer, sets []offered) wantedIdentity {
+	field := func(name string) string {
+		value, first := "", true
+		for _, set := range sets {
+			for _, e := range set[x] {
+				if first {
+					value, first = e.Fields[name], false
+				}
+				if e.Fields[name] != value {
+					return ""
+				}
+			}
+		}
+		return value
+	}
+	return wantedIdentity{x.issuer, x.subject, field("sourceRepositoryURI"), field("sourceRepositoryRef"), field("runnerEnvironment")}
+}
+
+// instanceOf says which sigstore instance an authority says to be of, when it is one
+// that many use.
+func instanceOf(authority string) string {
+	switch {
+	case strings.Contains(authority, "O=sigstore.dev"):
+		return ", as the public good instance of sigstore calls itself"
+	case strings.Contains(authority, "O=GitHub"):
+		return ", as GitHub's own instance calls itself"
+	}
+	return ""
 }
 
 func one(b bool) int {
@@ -198,6 +273,9 @@ func (p proposal) print(w io.Writer) error {
 	b.WriteByte('\n')
 	for _, name := range p.files.names {
 		fmt.Fprintf(&b, "%s: %s\n", name, p.files.what[name])
+	}
+	for _, authority := range p.files.under {
+		fmt.Fprintf(&b, "trust root %s, the only one that is configured, is taken to have the authority %q%s\n", p.files.root, authority, instanceOf(authority))
 	}
 	for _, s := range p.scopes {
 		s.print(&b)

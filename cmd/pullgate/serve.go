@@ -119,7 +119,7 @@ func newGate(cfg *config.Config, policy *verify.Policy, logger *slog.Logger, rec
 	if g.engine, err = verify.NewEngine(policy, g.upstream, web); err != nil {
 		return nil, err
 	}
-	if g.roots, err = openRoots(cfg, web); err != nil {
+	if g.roots, err = openRoots(cfg, web, logger); err != nil {
 		return nil, err
 	}
 	if g.roots != nil {

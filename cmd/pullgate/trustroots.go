@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/pullgate/pullgate/config"
@@ -16,15 +17,17 @@ import (
 // looked at as often as the policy's; TUF mirrors are asked less often.
 const (
 	rootsEvery   = time.Hour
+	rootsRetry   = time.Minute // after one that did not work
 	rootsTimeout = 2 * time.Minute
 )
 
 // openRoots reads the trust roots of the configuration; nil when there are none.
-func openRoots(cfg *config.Config, web trustroot.Web) (*trustroot.Set, error) {
+func openRoots(cfg *config.Config, web trustroot.Web, logger *slog.Logger) (*trustroot.Set, error) {
 	if len(cfg.TrustRoots) == 0 {
 		return nil, nil
 	}
-	o := trustroot.Options{StateDir: cfg.StateDir, Offline: cfg.Offline, Web: web}
+	o := trustroot.Options{StateDir: cfg.StateDir, Offline: cfg.Offline, Web: web,
+		Warn: func(text string) { logger.Warn("trust roots", "warning", text) }}
 	for _, r := range cfg.TrustRoots {
 		o.Roots = append(o.Roots, rootSource(r))
 	}
@@ -86,7 +89,7 @@ func inForce(set *trustroot.Set) verify.Roots {
 // revisionOf is the revision that a gate with this configuration has, without
 // dialling, and what there is to say about it.
 func revisionOf(cfg *config.Config, policy *verify.Policy) (revision string, notes []string, err error) {
-	set, err := openRoots(cfg, noWeb{})
+	set, err := openRoots(cfg, noWeb{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return "", nil, err
 	}
@@ -146,7 +149,7 @@ func rootFiles(cfg *config.Config) []string {
 }
 
 // refreshRoots reads the trust roots again until ctx ends: when a file of theirs
-// changes, every hour, and when asked.
+// changes, at intervals, and when asked.
 func (g *gate) refreshRoots(ctx context.Context, asked <-chan struct{}) {
 	if g.roots == nil {
 		return
@@ -154,7 +157,7 @@ func (g *gate) refreshRoots(ctx context.Context, asked <-chan struct{}) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	files := rootFiles(g.cfg)
-	seen, last := fingerprintOf(files), time.Time{}
+	seen, next := fingerprintOf(files), time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -162,17 +165,32 @@ func (g *gate) refreshRoots(ctx context.Context, asked <-chan struct{}) {
 		case <-asked:
 		case <-tick.C:
 			now := fingerprintOf(files)
-			if now == seen && time.Since(last) < rootsEvery {
+			if now == seen && time.Now().Before(next) {
 				continue
 			}
 			seen = now
 		}
-		last = time.Now()
-		g.refreshRootsOnce(ctx)
+		err := g.refreshRootsOnce(ctx)
+		next = time.Now().Add(refreshAfter(g.cfg.TrustRoots, err))
 	}
 }
 
-func (g *gate) refreshRootsOnce(ctx context.Context) {
+// refreshAfter is when trust roots are read again: in time for the one that gets too
+// old first, and soon when it did not work.
+func refreshAfter(roots []config.TrustRoot, err error) time.Duration {
+	after := rootsEvery
+	for _, r := range roots {
+		if r.TUF.Mirror != "" && r.MaxAge > 0 {
+			after = min(after, r.MaxAge/2)
+		}
+	}
+	if err != nil {
+		after = min(after, rootsRetry)
+	}
+	return max(after, pollInterval)
+}
+
+func (g *gate) refreshRootsOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, rootsTimeout)
 	defer cancel()
 	changed, err := g.roots.Refresh(ctx)
@@ -192,4 +210,5 @@ func (g *gate) refreshRootsOnce(ctx context.Context) {
 			g.metrics.TrustRoot(name, r.Refreshed)
 		}
 	}
+	return err
 }

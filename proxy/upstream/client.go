@@ -128,7 +128,7 @@ type backend interface {
 	blobBytes(ctx context.Context, ref reference.Canonical, limit int64) ([]byte, error)
 	stat(ctx context.Context, ref reference.Canonical) (int64, error)
 	tags(ctx context.Context, repo reference.Named, from TagCursor) (TagPage, error)
-	referrers(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, error)
+	referrers(ctx context.Context, subject reference.Canonical) (list []ocispec.Descriptor, via string, err error)
 	signatures(ctx context.Context, ref reference.Canonical) ([][]byte, bool, error)
 	close()
 }
@@ -282,9 +282,16 @@ func (c *Client) Tags(ctx context.Context, repo reference.Named, from TagCursor)
 // distribution-spec 1.1, "Listing Referrers"). No referrers are an empty list.
 // Lists beyond 16 pages or 1,000 descriptors are an error.
 func (c *Client) Referrers(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, error) {
+	list, _, err := c.ReferrersVia(ctx, subject)
+	return list, err
+}
+
+// ReferrersVia is [Client.Referrers], and says for people how they were looked for:
+// without any it tells what was found to be empty. It is set beside an error, too.
+func (c *Client) ReferrersVia(ctx context.Context, subject reference.Canonical) (list []ocispec.Descriptor, via string, err error) {
 	s, err := c.at(subject, opName("referrers", subject))
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	return s.referrers(ctx, subject)
 }

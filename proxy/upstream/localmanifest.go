@@ -12,7 +12,7 @@ import (
 
 // referrers looks for manifests of the repository with that subject, and adds
 // what the fallback tag lists.
-func (l *local) referrers(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, error) {
+func (l *local) referrers(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, string, error) {
 	list := []ocispec.Descriptor{}
 	err := l.look(ctx, "referrers", subject, func(v *view) error {
 		seen := map[digest.Digest]bool{}
@@ -41,10 +41,11 @@ func (l *local) referrers(ctx context.Context, subject reference.Canonical) ([]o
 		}
 		return l.fallback(v, subject, add)
 	})
+	const via = "all manifests of the layout, and the fallback tag"
 	if err != nil {
-		return nil, err
+		return nil, via, err
 	}
-	return list, nil
+	return list, via, nil
 }
 
 // fallback adds the referrers that the fallback tag lists, if there is one.

@@ -23,12 +23,17 @@ const (
 	maxReferrers     = 1000
 )
 
-func (r *remote) referrers(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, error) {
+func (r *remote) referrers(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, string, error) {
 	list, err := r.referrersByAPI(ctx, subject)
 	if e := new(Error); errors.As(err, &e) && e.Kind == NotFound {
-		return r.referrersByTag(ctx, subject)
+		via := "no referrers API"
+		if ref, err := fallbackRef(subject); err == nil {
+			via = "no referrers API, so tag " + ref.Tag()
+		}
+		list, err := r.referrersByTag(ctx, subject)
+		return list, via, err
 	}
-	return list, err
+	return list, "referrers API", err
 }
 
 // referrersByAPI reads all pages of the referrers API, which together may be as large

@@ -156,7 +156,10 @@ func TestReferrersFallBackToTheTag(t *testing.T) {
 				w.WriteHeader(tt.tag)
 				io.WriteString(w, tt.body)
 			})
-			list, err := open(t, options(srv.URL)).Referrers(t.Context(), subject)
+			list, via, err := open(t, options(srv.URL)).ReferrersVia(t.Context(), subject)
+			if want := map[bool]string{true: "no referrers API, so tag " + tag, false: "referrers API"}[tt.api == 404]; via != want {
+				t.Errorf("expected to be told of %q, found %q", want, via)
+			}
 			if tt.fails {
 				wantKind(t, err, tt.kind)
 				return

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp/syntax"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,7 +35,11 @@ const (
 type Condition struct {
 	program cel.Program
 	always  bool // of the empty expression
+	now     bool // it reads the time
 }
+
+// ReadsNow tells whether what the condition says may depend on the time of day.
+func (c *Condition) ReadsNow() bool { return c != nil && c.now }
 
 // Compile checks and plans an expression. The empty one holds for every statement
 // that is about the judged image. The error says where it is wrong.
@@ -64,7 +69,18 @@ func Compile(expression string) (*Condition, error) {
 	if err != nil {
 		return nil, errors.New(plain(err.Error()))
 	}
-	return &Condition{program: program}, nil
+	return &Condition{program: program, now: readsNow(tree.NativeRep())}, nil
+}
+
+// readsNow looks for the variable now. A loop's own variable of that name counts as
+// well: that only makes the answer be asked for again.
+func readsNow(tree *ast.AST) bool {
+	for _, ident := range ast.MatchDescendants(ast.NavigateAST(tree), ast.KindMatcher(ast.IdentKind)) {
+		if strings.TrimPrefix(ident.AsIdent(), ".") == "now" {
+			return true
+		}
+	}
+	return false
 }
 
 // environment is what every condition is compiled in. It takes milliseconds to make

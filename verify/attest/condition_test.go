@@ -368,3 +368,28 @@ func BenchmarkHolds(b *testing.B) {
 		}
 	}
 }
+
+// A condition reads the time where it names the variable, and nowhere else.
+func TestReadsNow(t *testing.T) {
+	for condition, want := range map[string]bool{
+		``:                                  false,
+		`predicate.knownGood == true`:       false,
+		`predicate.now == 'now'`:            false,
+		`image.reference.startsWith('now')`: false,
+		`timestamp(predicate.at) > now - duration('1h')`:             true,
+		`timestamp(predicate.at) > .now`:                             true,
+		`predicate.all(x, timestamp(x) < now)`:                       true,
+		`has(predicate.x) ? now.getFullYear() > 2000 : false`:        true,
+		`predicate.exists(now, now == 'x')`:                          true, // a name of its own; asked again all the same
+		`[now].size() == 1 || predicate.x == 1`:                      true,
+		`{'a': predicate.x}.a == 1 && string(statement._type) != ""`: false,
+	} {
+		c, err := attest.Compile(condition)
+		if err != nil {
+			t.Fatalf("%s: %v", condition, err)
+		}
+		if c.ReadsNow() != want {
+			t.Errorf("%s: expected %v", condition, want)
+		}
+	}
+}

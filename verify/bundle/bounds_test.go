@@ -134,7 +134,7 @@ func TestAKeyIsNoIdentity(t *testing.T) {
 	b := byKey(t, newECDSA(t, elliptic.P256()), signed())
 	b.VerificationMaterial.TimestampVerificationData = stamps(t, w, b.GetDsseEnvelope().Signatures[0].Sig)
 	v, err := bundle.Verify(marshal(t, b), subject, tr)
-	denied(t, v, err, "public key")
+	denied(t, v, err, "signed by a key")
 	if errors.Is(err, bundle.ErrLocal) {
 		t.Errorf("no decision: %v", err)
 	}

@@ -65,21 +65,33 @@ func describe(b *protobundle.Bundle) (signer, digest, predicateType string) {
 
 // certificateSigner names the signer as the certificate in b says, "" without one.
 func certificateSigner(b *protobundle.Bundle) string {
-	vm := b.GetVerificationMaterial()
-	raw := vm.GetCertificate().GetRawBytes()
-	if chain := vm.GetX509CertificateChain().GetCertificates(); len(chain) > 0 {
-		raw = chain[0].GetRawBytes()
-	}
-	if len(raw) == 0 || len(raw) > maxCertificateBytes {
-		return ""
-	}
-	c, err := x509.ParseCertificate(raw)
-	if err != nil {
-		return ""
-	}
-	s, err := certificate.SummarizeCertificate(c)
-	if err != nil {
+	s, ok := summary(b)
+	if !ok {
 		return ""
 	}
 	return clean(fmt.Sprintf("%s (issuer %s)", s.SubjectAlternativeName, s.Issuer))
+}
+
+// leafBytes is the signer's certificate in b, nil without one.
+func leafBytes(b *protobundle.Bundle) []byte {
+	vm := b.GetVerificationMaterial()
+	if chain := vm.GetX509CertificateChain().GetCertificates(); len(chain) > 0 {
+		return chain[0].GetRawBytes()
+	}
+	return vm.GetCertificate().GetRawBytes()
+}
+
+// summary is what the certificate in b says of its holder, false without one that can
+// be read.
+func summary(b *protobundle.Bundle) (certificate.Summary, bool) {
+	raw := leafBytes(b)
+	if len(raw) == 0 || len(raw) > maxCertificateBytes {
+		return certificate.Summary{}, false
+	}
+	c, err := x509.ParseCertificate(raw)
+	if err != nil {
+		return certificate.Summary{}, false
+	}
+	s, err := certificate.SummarizeCertificate(c)
+	return s, err == nil
 }

@@ -15,6 +15,18 @@ func ExtensionNames() []string {
 	}
 }
 
+// ExtensionFields are the fields that a certificate has, by the names in
+// [ExtensionNames].
+func ExtensionFields(e certificate.Extensions) map[string]string {
+	out := map[string]string{}
+	for _, name := range ExtensionNames() {
+		if v := *extensionField(&e, name); v != "" {
+			out[name] = v
+		}
+	}
+	return out
+}
+
 // extensionField returns the field of a name, and nil for a name that is unknown.
 func extensionField(e *certificate.Extensions, name string) *string {
 	fields := map[string]*string{

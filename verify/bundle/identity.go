@@ -14,8 +14,10 @@ import (
 // Identity is what a certificate must say about who signed. The zero value
 // matches nobody.
 type Identity struct {
-	match verify.CertificateIdentity
-	text  string
+	match   verify.CertificateIdentity
+	issuer  string // exact or expression, as it was given
+	subject string
+	text    string
 }
 
 // String says what is expected, for people.
@@ -61,7 +63,31 @@ func ParseIdentity(issuer, issuerRegExp, subject, subjectRegExp string, extensio
 	if err != nil {
 		return Identity{}, err
 	}
-	return Identity{match: match, text: text.String()}, nil
+	return Identity{match: match, issuer: issuer + issuerRegExp, subject: subject + subjectRegExp, text: text.String()}, nil
+}
+
+// differs says in which field a certificate is not what the identity expects: the
+// first one that differs. It is empty when none does.
+func (i Identity) differs(c certificate.Summary) string {
+	switch {
+	case i.subject == "" || i.issuer == "":
+		return "nobody, as an identity is empty"
+	case i.match.SubjectAlternativeName.Verify(c) != nil:
+		return "subject " + i.subject
+	case i.match.Issuer.Verify(c) != nil:
+		return "issuer " + i.issuer
+	}
+	for _, name := range ExtensionNames() {
+		want, got := *extensionField(&i.match.Extensions, name), *extensionField(&c.Extensions, name)
+		switch {
+		case want == "" || want == got:
+		case got == "":
+			return fmt.Sprintf("%s %s, found none", name, want)
+		default:
+			return fmt.Sprintf("%s %s, found %.200q", name, want, got)
+		}
+	}
+	return ""
 }
 
 // exactOrRegExp checks that exactly one of both is given and returns the

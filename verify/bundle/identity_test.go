@@ -86,3 +86,36 @@ func TestIdentityMatching(t *testing.T) {
 		})
 	}
 }
+
+// A reason names the field that differs, however long the names are.
+func TestIdentityReason(t *testing.T) {
+	w := newWorld(t)
+	long := "https://github.com/acme/" + strings.Repeat("a", 400) + "/.github/workflows/build.yml@refs/heads/main"
+	identity := func(subject string, extensions map[string]string) bundle.Identity {
+		id, err := bundle.ParseIdentity(issuer, "", subject, "", extensions)
+		must(t, err)
+		return id
+	}
+	doc := marshal(t, w.attest(keyless{san: long, sourceRepo: "https://github.com/acme/app"}, signed()))
+	for name, c := range map[string]struct {
+		identities []bundle.Identity
+		want       string
+	}{
+		"a field": {[]bundle.Identity{identity(long, map[string]string{"sourceRepositoryURI": "https://github.com/acme/web"})},
+			`expected sourceRepositoryURI https://github.com/acme/web, found "https://github.com/acme/app": signed by https://github.com/acme/aaa`},
+		"a field that is not there": {[]bundle.Identity{identity(long, map[string]string{"runnerEnvironment": "github-hosted"})},
+			"expected runnerEnvironment github-hosted, found none: signed by"},
+		"the near one first": {[]bundle.Identity{identity("https://example.com/x", nil), identity(long, map[string]string{"runnerEnvironment": "github-hosted"})},
+			"expected runnerEnvironment github-hosted, found none or subject https://example.com/x: signed by"},
+		"many": {[]bundle.Identity{identity("a", nil), identity("b", nil), identity("c", nil), identity("d", nil), identity("e", nil)},
+			"expected subject a or subject b or subject c or 2 more: signed by"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, err := bundle.Verify(doc, subject, &bundle.Trust{Root: w.root, Identities: c.identities})
+			denied(t, v, err, c.want)
+			if strings.Contains(err.Error(), "%!") || !strings.HasSuffix(err.Error(), "…") && len(err.Error()) > 650 {
+				t.Errorf("%s", err)
+			}
+		})
+	}
+}

@@ -89,8 +89,15 @@ func keyTimes(e *evidence, t *Trust, key root.TimeConstrainedVerifier) ([]time.T
 	return times, nil
 }
 
+// errKeySigned is said before anything else is asked of a signature without a
+// certificate: no log and no timestamp would make it count.
+var errKeySigned = errors.New("signed by a key, expected a certificate")
+
 // byIdentities judges a signature by certificate.
 func byIdentities(e *evidence, t *Trust) ([]string, []time.Time, error) {
+	if e.entity.Bundle.GetVerificationMaterial().GetPublicKey() != nil {
+		return nil, nil, errKeySigned
+	}
 	m := newMaterial(t.Root, nil, e)
 	ids := make([]verify.PolicyOption, len(t.Identities))
 	for i, id := range t.Identities {
@@ -152,21 +159,35 @@ func checkOtherTimes(e *evidence, m *material) error {
 	return nil
 }
 
-// identityReason says whose signature it is when that is what is wrong.
+// identityReason says whose signature it is, and what of that is not as expected,
+// when that is what is wrong.
 func (t *Trust) identityReason(e *evidence, err error) error {
 	var mismatch *verify.ErrNoMatchingCertificateIdentity
 	if !errors.As(err, &mismatch) {
 		return err
 	}
+	c, ok := summary(e.entity.Bundle)
+	if !ok {
+		return err
+	}
+	// Identities that differ in a field behind subject and issuer are what was meant:
+	// they are said first.
+	var near, far []string
+	for _, id := range t.Identities {
+		d := id.differs(c)
+		if id.match.SubjectAlternativeName.Verify(c) == nil && id.match.Issuer.Verify(c) == nil {
+			near = append(near, d)
+		} else {
+			far = append(far, d)
+		}
+	}
 	const most = 3
-	var wanted []string
-	for _, id := range t.Identities[:min(most, len(t.Identities))] {
-		wanted = append(wanted, id.String())
+	wanted := slices.Concat(near, far)
+	if n := len(wanted); n > most {
+		wanted = append(wanted[:most], fmt.Sprintf("%d more", n-most))
 	}
-	if n := len(t.Identities) - most; n > 0 {
-		wanted = append(wanted, fmt.Sprintf("%d more", n))
-	}
-	return fmt.Errorf("signed by %s, expected %s (%w)", certificateSigner(e.entity.Bundle), strings.Join(wanted, " or "), mismatch)
+	// What differs comes first: names can be long, and reasons are cut.
+	return fmt.Errorf("expected %s: signed by %s", strings.Join(wanted, " or "), certificateSigner(e.entity.Bundle))
 }
 
 // run judges e with one policy option.

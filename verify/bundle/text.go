@@ -38,7 +38,10 @@ func (r *refused) Unwrap() error { return r.cause }
 // reason makes err fit for people. Nothing of its chain but [ErrLocal] is anybody's
 // business.
 func reason(err error) error {
-	r := &refused{text: clean(err.Error())}
+	// The library wraps the errors of what it tried, and there are none when there was
+	// nothing to try.
+	text := strings.ReplaceAll(err.Error(), "; error: %!w(<nil>)", ": there is none")
+	r := &refused{text: clean(text)}
 	if errors.Is(err, ErrLocal) {
 		r.cause = ErrLocal
 	}

@@ -43,6 +43,12 @@ type Registry interface {
 	Referrers(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, error)
 }
 
+// viaReferrers is a [Registry] that says for people how it looks for referrers: by the
+// API, or by which tag.
+type viaReferrers interface {
+	ReferrersVia(ctx context.Context, subject reference.Canonical) (list []ocispec.Descriptor, via string, err error)
+}
+
 // Web fetches one file of a signature server by http(s), bounded and guarded
 // against redirects to elsewhere. A 404 is an error that matches
 // [io/fs.ErrNotExist]; every other failure is inconclusive.

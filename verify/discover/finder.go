@@ -75,7 +75,9 @@ func (f Finder) Find(ctx context.Context, q Query) (Found, error) {
 	seen := map[string]bool{}
 	visible := false
 	for i, part := range parts {
-		found.Looked = append(found.Looked, part.Looked...)
+		for _, place := range part.Looked {
+			found.Looked, found.origins = append(found.Looked, place), append(found.origins, places[i].origin)
+		}
 		visible = visible || places[i].origin != OriginStored && len(part.Signatures)+len(part.Documents) > 0
 		if err == nil {
 			found.add(part, places[i].origin, seen)

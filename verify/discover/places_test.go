@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -322,6 +323,33 @@ func TestQueriesThatCannotBeMeant(t *testing.T) {
 		h := newHub()
 		if _, err := (Finder{h, web{}}).Find(context.Background(), q); err == nil || len(h.asked) > 0 {
 			t.Errorf("%s: %v, asked %q", name, err, h.asked)
+		}
+	}
+}
+
+// toldVia is a registry that says how it looks for referrers.
+type toldVia struct{ Registry }
+
+func (r toldVia) ReferrersVia(ctx context.Context, subject reference.Canonical) ([]imgspec.Descriptor, string, error) {
+	list, err := r.Referrers(ctx, subject)
+	return list, "no referrers API, so tag sha256-0", err
+}
+
+// TestLookedSaysHow: that nothing was found is worth what was asked.
+func TestLookedSaysHow(t *testing.T) {
+	d := digest.FromString("manifest")
+	ref, err := reference.ParseNamed("registry.example.com/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for fault, want := range map[error]bool{nil: true, errors.New("status 429"): false} {
+		reg := &registry{errs: map[string]error{"referrers": fault}}
+		found, err := Finder{Registry: toldVia{reg}}.Find(t.Context(), Query{Ref: ref, Digest: d, Referrers: true})
+		if (err == nil) != want || len(found.Looked) != 1 || !strings.HasSuffix(found.Looked[0], "(no referrers API, so tag sha256-0)") {
+			t.Errorf("%q, %v", found.Looked, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "so tag sha256-0") {
+			t.Errorf("%v", err)
 		}
 	}
 }

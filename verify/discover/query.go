@@ -49,6 +49,22 @@ type Found struct {
 	Signatures []Signature
 	Documents  []Document
 	Looked     []string // the places that were asked, also when one failed
+
+	origins []Origin // of Looked, one for one
+}
+
+// LookedFor lists the places that were asked and that q asks for too: where the
+// evidence that q wants would have been found.
+func (f Found) LookedFor(q Query) []string {
+	wanted := map[Origin]bool{OriginStored: q.Stored, OriginAttachments: q.Attachments,
+		OriginAttestations: q.Attestations, OriginReferrers: q.Referrers, OriginIndex: q.Statements && len(q.Index) > 0}
+	var out []string
+	for i, place := range f.Looked {
+		if i < len(f.origins) && wanted[f.origins[i]] {
+			out = append(out, place)
+		}
+	}
+	return out
 }
 
 // check refuses a query that cannot be meant.

@@ -19,9 +19,17 @@ func (f Finder) referrers(ctx context.Context, q Query) (Found, error) {
 	if err != nil {
 		return Found{}, fmt.Errorf("reference of the subject: %w", err)
 	}
-	place := "the referrers of " + subject.String()
+	place, via := "the referrers of "+subject.String(), ""
+	var list []imgspec.Descriptor
+	if r, ok := f.Registry.(viaReferrers); ok {
+		list, via, err = r.ReferrersVia(ctx, subject)
+	} else {
+		list, err = f.Registry.Referrers(ctx, subject)
+	}
+	if via != "" {
+		place += " (" + via + ")"
+	}
 	found := Found{Looked: []string{place}}
-	list, err := f.Registry.Referrers(ctx, subject)
 	if errors.Is(err, fs.ErrNotExist) {
 		return found, nil
 	}

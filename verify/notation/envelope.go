@@ -37,13 +37,23 @@ const (
 )
 
 // Header names of the envelopes (signature-envelope-jws.md, -cose.md).
-const timestampHeader = "io.cncf.notary.timestampSignature"
+const (
+	timestampHeader = "io.cncf.notary.timestampSignature"
+	schemeHeader    = "io.cncf.notary.signingScheme"
+	pluginHeader    = "io.cncf.notary.verificationPlugin"
+)
+
+// schemeAuthority is the signing scheme whose signers are looked for in the store
+// signingAuthority.
+const schemeAuthority = "notary.x509.signingAuthority"
 
 // untrusted is what an envelope says. Nothing of it is verified.
 type untrusted struct {
 	payload   []byte
 	certs     [][]byte // DER, leaf first
 	timestamp []byte   // RFC 3161 token, nil without one
+	scheme    string   // of signing; empty when it cannot be read
+	plugin    string   // that is to verify it; empty without one
 }
 
 // decode reads the parts of an envelope that are looked at before it is verified,
@@ -64,8 +74,9 @@ func decode(envelope []byte, mediaType string) (untrusted, error) {
 // decodeJWS reads the flattened JSON serialization (RFC 7515, section 7.2.2).
 func decodeJWS(envelope []byte) (untrusted, error) {
 	var e struct {
-		Payload string `json:"payload"`
-		Header  struct {
+		Payload   string `json:"payload"`
+		Protected string `json:"protected"`
+		Header    struct {
 			Timestamp []byte   `json:"io.cncf.notary.timestampSignature"`
 			CertChain [][]byte `json:"x5c"`
 		} `json:"header"`
@@ -77,7 +88,13 @@ func decodeJWS(envelope []byte) (untrusted, error) {
 	if err != nil {
 		return untrusted{}, fmt.Errorf("expected a payload in base64url: %w", err)
 	}
-	return untrusted{payload: payload, certs: e.Header.CertChain, timestamp: e.Header.Timestamp}, nil
+	u := untrusted{payload: payload, certs: e.Header.CertChain, timestamp: e.Header.Timestamp}
+	var protected map[string]any
+	if b, err := base64.RawURLEncoding.DecodeString(e.Protected); err == nil && json.Unmarshal(b, &protected) == nil {
+		u.scheme, _ = protected[schemeHeader].(string)
+		u.plugin, _ = protected[pluginHeader].(string)
+	}
+	return u, nil
 }
 
 // decodeCOSE reads a COSE_Sign1_Tagged message (RFC 9052, section 4.2).
@@ -96,6 +113,8 @@ func decodeCOSE(envelope []byte) (untrusted, error) {
 		u.certs = append(u.certs, der)
 	}
 	u.timestamp, _ = m.Headers.Unprotected[timestampHeader].([]byte)
+	u.scheme, _ = m.Headers.Protected[schemeHeader].(string)
+	u.plugin, _ = m.Headers.Protected[pluginHeader].(string)
 	return u, nil
 }
 
@@ -187,24 +206,41 @@ func target(payload []byte) (ocispec.Descriptor, error) {
 	return p.TargetArtifact, nil
 }
 
-// Describe returns the subject of the certificate that an envelope carries and
-// the digest that it is about, as it says of itself: nothing is verified. Both
-// are printable and bounded, and empty when they cannot be read.
-func Describe(envelope []byte, mediaType string) (signer, digest string) {
+// Description is what an envelope says of itself: nothing is verified. All of it is
+// printable and bounded, and empty when it cannot be read.
+type Description struct {
+	Signer string // subject of the leaf, as trusted identities are written
+	Digest string // what it is about
+	// Authority is the subject of the one who issued the last certificate of the chain.
+	Authority string
+	// SigningAuthority tells that the scheme is notary.x509.signingAuthority, whose
+	// signers have a trust store of their own.
+	SigningAuthority bool
+	Timestamped      bool   // it has an RFC 3161 timestamp
+	Plugin           string // that has to verify it; no plugin is ever run
+}
+
+// Describe says what an envelope says of itself.
+func Describe(envelope []byte, mediaType string) (d Description) {
 	defer func() { _ = recover() }() // nothing that an envelope says may stop what asked
 	u, err := decode(envelope, mediaType)
 	if err != nil {
-		return "", ""
+		return d
 	}
-	if d, err := target(u.payload); err == nil {
-		digest = clean(d.Digest.String())
+	if t, err := target(u.payload); err == nil {
+		d.Digest = clean(t.Digest.String())
 	}
-	if len(u.certs) > 0 {
-		if c, err := x509.ParseCertificate(u.certs[0]); err == nil {
-			signer = clean(signerName(c))
-		}
+	d.SigningAuthority, d.Timestamped, d.Plugin = u.scheme == schemeAuthority, len(u.timestamp) > 0, clean(u.plugin)
+	if len(u.certs) == 0 || len(u.certs) > maxChain {
+		return d
 	}
-	return signer, digest
+	if c, err := x509.ParseCertificate(u.certs[0]); err == nil {
+		d.Signer = clean(signerName(c))
+	}
+	if c, err := x509.ParseCertificate(u.certs[len(u.certs)-1]); err == nil {
+		d.Authority = clean(c.Issuer.String())
+	}
+	return d
 }
 
 // signerName is a certificate's subject as trusted identities are written.

@@ -38,7 +38,8 @@ func FuzzVerify(f *testing.F) {
 		if err.Error() != clean(err.Error()) && len(err.Error()) < maxText {
 			t.Fatalf("expected a printable reason, got %q", err)
 		}
-		signer, digest := Describe(b, mt)
+		d := Describe(b, mt)
+		signer, digest := d.Signer, d.Digest+d.Authority+d.Plugin
 		if signer != clean(signer) || digest != clean(digest) {
 			t.Fatalf("expected printable text, got %q, %q", signer, digest)
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -246,16 +247,22 @@ func TestCancelled(t *testing.T) {
 func TestDescribe(t *testing.T) {
 	by := newChain(t)
 	for _, mt := range mediaTypes {
-		signer, about := Describe(envelope{by: by, mediaType: mt}.sign(t), mt)
-		if signer != "x509.subject: "+by.cert.Subject.String() || about != image.Digest.String() {
-			t.Errorf("%s: got %q, %q", mt, signer, about)
+		d := Describe(envelope{by: by, mediaType: mt}.sign(t), mt)
+		if want := (Description{Signer: "x509.subject: " + by.cert.Subject.String(), Digest: image.Digest.String()}); d.Signer != want.Signer ||
+			d.Digest != want.Digest || !strings.Contains(d.Authority, "CN=root") || d.SigningAuthority || d.Timestamped || d.Plugin != "" {
+			t.Errorf("%s: expected %+v, found %+v", mt, want, d)
+		}
+		plugin := signature.Attribute{Key: "io.cncf.notary.verificationPlugin", Value: "com.example", Critical: true}
+		d = Describe(envelope{by: by, mediaType: mt, scheme: signature.SigningSchemeX509SigningAuthority, attrs: []signature.Attribute{plugin}}.sign(t), mt)
+		if !d.SigningAuthority || d.Plugin != "com.example" {
+			t.Errorf("%s: expected the scheme and the plugin, found %+v", mt, d)
 		}
 	}
-	if signer, about := Describe([]byte("{}"), "text/plain"); signer+about != "" {
-		t.Errorf("expected nothing, got %q, %q", signer, about)
+	if d := Describe([]byte("{}"), "text/plain"); d != (Description{}) {
+		t.Errorf("expected nothing, found %+v", d)
 	}
 	by = newChain(t, func(c *x509.Certificate) { c.Subject.CommonName = "a\n\x1b[31mred\u202e" })
-	if signer, _ := Describe(envelope{by: by}.sign(t), MediaTypeJWS); signer != clean(signer) || !slices.Contains([]rune(signer), '?') {
+	if signer := Describe(envelope{by: by}.sign(t), MediaTypeJWS).Signer; signer != clean(signer) || !slices.Contains([]rune(signer), '?') {
 		t.Errorf("expected a printable subject, got %q", signer)
 	}
 }

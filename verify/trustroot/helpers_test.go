@@ -231,6 +231,16 @@ func (w *world) open() *trustroot.Set {
 	return s
 }
 
+// state is the path of a file that is kept of the root.
+func (w *world) state(name string) string {
+	w.t.Helper()
+	files, err := filepath.Glob(filepath.Join(w.opt.StateDir, "trust_roots", "*", name))
+	if err != nil || len(files) != 1 {
+		w.t.Fatalf("found %q, %v", files, err)
+	}
+	return files[0]
+}
+
 func refresh(t *testing.T, s *trustroot.Set) bool {
 	t.Helper()
 	changed, err := s.Refresh(t.Context())

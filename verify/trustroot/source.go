@@ -68,7 +68,7 @@ func (s *source) refresh(ctx context.Context) (Root, error) {
 		return s.load()
 	}
 	at := s.opt.Now().Round(0) // by the calendar: the monotonic clock stands still while a machine sleeps
-	b, err := s.repo.fetch(ctx)
+	b, v, err := s.repo.fetch(ctx)
 	if err != nil {
 		return Root{}, err
 	}
@@ -76,7 +76,7 @@ func (s *source) refresh(ctx context.Context) (Root, error) {
 	if err != nil {
 		return Root{}, err
 	}
-	return r, s.repo.keep(b, at)
+	return r, s.repo.keep(b, v, at)
 }
 
 // root reads a trusted_root.json that is as good as it was at a time.
@@ -132,15 +132,16 @@ func (s *source) turns(r Root) []time.Time {
 }
 
 // parse reads a trusted_root.json strictly (protobuf's JSON form; unknown and
-// repeated members are errors). One without a certificate authority is an error:
-// no identity could ever be verified against it. Who reads the bytes bounds them.
+// repeated members are errors). One with neither certificate authorities nor logs nor
+// timestamp authorities is an error: it could vouch for nothing. Who reads the bytes
+// bounds them.
 func parse(b []byte) (root.TrustedMaterial, error) {
 	material, err := root.NewTrustedRootFromJSON(b)
 	if err != nil {
 		return nil, fmt.Errorf("expected a trusted_root.json of sigstore: %w", err)
 	}
-	if len(material.FulcioCertificateAuthorities()) == 0 {
-		return nil, errors.New("expected a trusted_root.json with certificateAuthorities, found none")
+	if len(material.FulcioCertificateAuthorities())+len(material.TimestampingAuthorities())+len(material.RekorLogs()) == 0 {
+		return nil, errors.New("expected a trusted_root.json with certificateAuthorities, timestampAuthorities or tlogs, found none of them")
 	}
 	return material, nil
 }

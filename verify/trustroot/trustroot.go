@@ -59,6 +59,8 @@ type Options struct {
 	StateDir string           // where TUF metadata and the last good roots are kept; required with TUF
 	Web      Web              // required with TUF unless Offline
 	Now      func() time.Time // nil: time.Now
+	// Warn is told of what was wrong with StateDir and put right; it may be nil.
+	Warn func(text string)
 }
 
 // Root is a named trust root at one moment.

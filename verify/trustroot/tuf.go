@@ -35,6 +35,7 @@ type repository struct {
 	web   Web
 	dir   string // metadata, and the last good root
 	first []byte // root.json of the operator
+	warn  func(string)
 }
 
 // newRepository checks the first root. What is kept lies in a directory that is
@@ -59,11 +60,15 @@ func newRepository(name string, t TUF, o *Options) (*repository, error) {
 	fmt.Fprintf(id, "%q %q %q\n", name, t.Mirror, t.Target)
 	id.Write(first)
 	dir := filepath.Join(o.StateDir, "trust_roots", hex.EncodeToString(id.Sum(nil)[:16]))
-	return &repository{TUF: t, web: o.Web, dir: dir, first: first}, nil
+	r := &repository{TUF: t, web: o.Web, dir: dir, first: first, warn: func(string) {}}
+	if o.Warn != nil {
+		r.warn = func(text string) { o.Warn("trust root " + name + ": " + text) }
+	}
+	return r, nil
 }
 
 // kept is the path of the last good root. Its time is that of the last refresh.
-func (r *repository) kept() string { return filepath.Join(r.dir, "last-good.json") }
+func (r *repository) kept() string { return filepath.Join(r.dir, lastGoodFile) }
 
 // newest is the newest root.json that was verified: trust must not start again from
 // one whose keys were withdrawn since. sigstore-go's own client does.
@@ -83,77 +88,60 @@ func (r *repository) newest() []byte {
 	return b
 }
 
-// fetch updates the metadata and returns the target. It is good only if all of it
-// is: signed by enough keys, not expired, not older than what was seen before.
-func (r *repository) fetch(ctx context.Context) ([]byte, error) {
+// fetch updates the metadata and returns the target with the versions that it is of.
+// It is good only if all of it is: signed by enough keys, not expired, not older than
+// what was seen before.
+func (r *repository) fetch(ctx context.Context) (b []byte, v versions, err error) {
+	if err := r.setAside(); err != nil {
+		return nil, v, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, maxRefresh)
 	defer cancel()
 	cfg, err := config.New(r.Mirror, r.newest())
 	if err != nil {
-		return nil, err
+		return nil, v, err
 	}
 	cfg.LocalMetadataDir, cfg.LocalTargetsDir = r.dir, filepath.Join(r.dir, "targets")
 	cfg.MaxRootRotations, cfg.MaxDelegations, cfg.RootMaxLength = maxRotations, maxDelegated, maxRootJSON
 	cfg.Fetcher = &fetcher{ctx: ctx, web: r.web}
-	if err := r.sweep(); err != nil {
-		return nil, err
-	}
 	up, err := updater.New(cfg)
 	if err != nil {
-		return nil, err
+		return nil, v, err
 	}
 	if err := up.Refresh(); err != nil {
-		return nil, err
+		return nil, v, err
+	}
+	if v, err = versionsOf(up.GetTrustedMetadataSet()); err != nil {
+		return nil, v, err
+	}
+	if err := v.notBelow(r.seen()); err != nil {
+		return nil, v, errors.Join(err, r.forget())
 	}
 	info, err := up.GetTargetInfo(r.Target)
 	if err != nil {
-		return nil, err
+		return nil, v, err
 	}
 	if info.Length > maxRoot {
-		return nil, fmt.Errorf("target %s has %d bytes, expected at most %d", r.Target, info.Length, maxRoot)
+		return nil, v, fmt.Errorf("target %s has %d bytes, expected at most %d", r.Target, info.Length, maxRoot)
 	}
-	_, b, err := up.DownloadTarget(info, "", "")
-	return b, err
+	_, b, err = up.DownloadTarget(info, "", "")
+	return b, v, err
 }
 
-// sweep removes what is no metadata, like a file that was not written to its end
-// before a power failure: go-tuf would stop at it for ever. Metadata that can be
-// read is never removed, as it protects from older versions.
-func (r *repository) sweep() error {
-	files, err := os.ReadDir(r.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// keep writes the last good root and the versions of its metadata.
+func (r *repository) keep(b []byte, v versions, at time.Time) error {
+	seen, err := json.Marshal(v)
+	if err == nil {
+		err = r.write(versionsFile, seen, at)
 	}
 	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		file := filepath.Join(r.dir, f.Name())
-		if filepath.Ext(file) != ".json" || file == r.kept() || isMetadata(file) {
-			continue
-		}
-		if err := os.Remove(file); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.write(lastGoodFile, b, at)
 }
 
-func isMetadata(file string) bool {
-	b, _, err := readFile(file, maxMetadata)
-	if err != nil {
-		return false
-	}
-	var m struct {
-		Signed struct {
-			Type string `json:"_type"`
-		} `json:"signed"`
-	}
-	return json.Unmarshal(b, &m) == nil && m.Signed.Type != ""
-}
-
-// keep writes the last good root: the whole of it or nothing.
-func (r *repository) keep(b []byte, at time.Time) error {
+// write replaces a file: by the whole of it or not at all.
+func (r *repository) write(name string, b []byte, at time.Time) error {
 	f, err := os.CreateTemp(r.dir, ".last-good-*")
 	if err != nil {
 		return err
@@ -172,7 +160,7 @@ func (r *repository) keep(b []byte, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), r.kept())
+	return os.Rename(f.Name(), filepath.Join(r.dir, name))
 }
 
 // fetcher is what go-tuf downloads with, for one refresh. The interface has no

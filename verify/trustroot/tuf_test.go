@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
 	"github.com/pullgate/pullgate/verify/trustroot"
 )
 
@@ -231,7 +233,7 @@ func TestTUFAttacks(t *testing.T) {
 			}
 		}},
 		{"target that is none", "", func(w *world) { w.mirror.publish([]byte(`{"mediaType":"x"}`)) }},
-		{"target without authorities", "certificateAuthorities", func(w *world) {
+		{"target without authorities", "found none of them", func(w *world) {
 			w.mirror.publish([]byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`))
 		}},
 		{"large target", "has 2097152 bytes", func(w *world) { w.mirror.publish(bytes.Repeat([]byte(" "), 2<<20)) }},
@@ -319,28 +321,121 @@ func TestTUFOtherFirstRoot(t *testing.T) {
 	}
 }
 
-// What is broken on the disk is not used, and comes back with the next refresh.
+// What is broken on the disk is not used, is set aside with a warning, and comes back
+// with the next refresh.
 func TestTUFBrokenState(t *testing.T) {
-	for _, name := range []string{"last-good.json", "root.json", "timestamp.json"} {
-		for _, content := range []string{"", "{}", "not JSON", strings.Repeat(" ", 2<<20)} {
+	for _, name := range []string{"last-good.json", "root.json", "timestamp.json", "snapshot.json", "targets.json", "versions.json"} {
+		role := strings.TrimSuffix(name, ".json")
+		for _, content := range []string{"", "{}", "not JSON", strings.Repeat(" ", 2<<20), `{"signed":{"_type":"` + role + `"}}`,
+			`{"signatures":[],"signed":{"_type":"` + role + `","version":"x"}}`, `{"signatures":[],"signed":{"_type":"` + role + `","spec_version":"1.0.31","version":1,"expires":"2099-01-01T00:00:00Z","meta":{}}}`} {
 			w := newWorld(t, trustedRoot(t, "a"))
+			var warned []string
+			w.opt.Warn = func(text string) { warned = append(warned, text) }
 			s := w.open()
 			refresh(t, s)
-			files, err := filepath.Glob(filepath.Join(w.opt.StateDir, "trust_roots", "*", name))
-			if err != nil || len(files) != 1 {
-				t.Fatalf("found %q, %v", files, err)
-			}
-			write(t, files[0], []byte(content))
+			file := w.state(name)
+			write(t, file, []byte(content))
 			s = w.open()
 			if r := get(t, s, "acme"); name == "last-good.json" && (!r.Stale || r.Material != nil) {
 				t.Errorf("%s: found %+v", name, r)
 			}
 			refresh(t, s)
-			if r := get(t, s, "acme"); r.Stale {
+			if r := get(t, s, "acme"); r.Stale || r.Problem != "" {
 				t.Errorf("%s: found %+v", name, r)
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			// JSON that is only not signed is fetched again without a word.
+			quiet := name == "last-good.json" || name == "versions.json" && strings.HasPrefix(content, "{") || name == "targets.json" && strings.Contains(content, `"_type":"targets"`)
+			if b, err := os.ReadFile(file + ".broken"); !quiet &&
+				(err != nil || string(b) != content || len(warned) != 1 || !strings.Contains(warned[0], name+" cannot be read")) {
+				t.Errorf("%s with %.40q: expected it to be set aside with a warning, found %v, %q", name, content, err, warned)
 			}
 		}
 	}
+}
+
+// What was known stays known when the metadata that says so is lost: an older root,
+// whose keys were withdrawn, is not good again.
+func TestTUFBrokenStateIsNoWayBack(t *testing.T) {
+	for _, name := range []string{"root.json", "timestamp.json", "snapshot.json", "targets.json"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, trustedRoot(t, "a"))
+			refresh(t, w.open())
+			stolen := w.mirror.keys["timestamp"]
+			before := w.mirror.state()
+			if name == "root.json" {
+				w.mirror.key("timestamp")
+				w.mirror.publishRoot(2, w.mirror.keys["root"])
+			}
+			w.mirror.publish(trustedRoot(t, "b"))
+			now := w.mirror.state()
+			s := w.open()
+			refresh(t, s)
+			good := get(t, s, "acme").Generation
+
+			w.mirror.files = before // as it was before, or with the stolen key
+			if name == "root.json" {
+				fresh := w.mirror.keys["timestamp"]
+				w.mirror.keys["timestamp"], w.mirror.version = stolen, 50
+				w.mirror.publish(trustedRoot(t, "evil"))
+				w.mirror.keys["timestamp"] = fresh
+			}
+			for range 2 { // the first try leaves metadata behind
+				for _, f := range []string{name, "timestamp.json", "snapshot.json", "targets.json"} {
+					write(t, filepath.Join(filepath.Dir(w.state("last-good.json")), f), []byte("{}"))
+				}
+				again := w.open()
+				if _, err := again.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "which was seen") {
+					t.Errorf("expected older metadata to be refused, found %v", err)
+				}
+				if get(t, again, "acme").Generation != good {
+					t.Error("the root was replaced")
+				}
+			}
+			w.mirror.files = now // the mirror is well again
+			again := w.open()
+			refresh(t, again)
+			if r := get(t, again, "acme"); r.Generation != good || r.Problem != "" {
+				t.Errorf("found %+v", r)
+			}
+		})
+	}
+}
+
+// A repository that recovers from a stolen key may begin its versions anew.
+func TestTUFNewRootMayBeginAnew(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	w.mirror.version = 50
+	w.mirror.publish(trustedRoot(t, "b"))
+	s := w.open()
+	refresh(t, s)
+	for _, role := range []string{"timestamp", "snapshot", "targets"} {
+		w.mirror.key(role)
+	}
+	w.mirror.publishRoot(2, w.mirror.keys["root"])
+	w.mirror.version = 0
+	w.mirror.publish(trustedRoot(t, "c"))
+	if !refresh(t, s) {
+		t.Error("expected the new root")
+	}
+}
+
+// Metadata that leaves out what the library expects is refused, and forgotten.
+func TestTUFMetadataWithoutMembers(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	good := w.mirror.state()
+	timestamp := metadata.Timestamp(w.mirror.expires)
+	timestamp.Signed.Version = 2
+	delete(timestamp.Signed.Meta, "snapshot.json")
+	w.mirror.put("timestamp.json", sign(w.mirror, timestamp, w.mirror.keys["timestamp"]))
+	s := w.open()
+	if _, err := s.Refresh(t.Context()); err == nil {
+		t.Error("expected an error")
+	}
+	w.mirror.files = good
+	refresh(t, s)
 }
 
 func TestTUFLeavesNoTemporaryFiles(t *testing.T) {
