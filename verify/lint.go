@@ -109,7 +109,7 @@ func (p *Policy) lintBases(file string) []Warning {
 			if base == nil || x.exact == nil && p.scopesWithin(transport, base) {
 				return // its own repository, and so its own scope; or scopes for some images of it
 			}
-			scope, of := p.scopeFor(transport, base)
+			scope, of := p.scopeFor(transport, ScopeCandidates(base))
 			problem, fix := "", "give the base a scope that asks for a signature"
 			switch {
 			case acceptAnything(of):
