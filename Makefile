@@ -51,5 +51,5 @@ clean:
 test-clients: tools build ## test-e2e's modes with clients of newer Debian releases, which are kept in the user's cache; -args -update in CLIENTS_FLAGS writes their table
 	CGO_ENABLED=0 $(GO) vet -tags '$(TAGS) e2e clients' ./e2e/...
 	clients="$$(deploy/test-clients.sh)" && \
-	CI=true PULLGATE_TEST_CLIENTS="$$clients" PULLGATE_BIN=$(CURDIR)/bin/pullgate \
+	PULLGATE_TEST_CLIENTS="$$clients" PULLGATE_BIN=$(CURDIR)/bin/pullgate \
 		unshare --mount $(GO) test -count=1 -timeout 60m -tags '$(TAGS) e2e clients' -run '^TestNewer' ./e2e/ $(CLIENTS_FLAGS)

@@ -134,7 +134,8 @@ func (c *Verdicts) verdict(ctx context.Context, key verdictKey, s verify.Subject
 	}
 	// The verification outlives the caller that happened to come first: its
 	// context ends neither with that caller nor later than the timeout.
-	answer := c.flight.DoChan(c.next.Revision()+"\x00"+key.String(), func() (v any, err error) {
+	// What it could not read with one client's credentials is no answer for others.
+	answer := c.flight.DoChan(s.Asker+"\x00"+c.next.Revision()+"\x00"+key.String(), func() (v any, err error) {
 		// Nobody could recover from a panic in this goroutine.
 		defer func() {
 			if r := recover(); r != nil {

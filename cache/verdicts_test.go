@@ -383,6 +383,41 @@ func TestOneVerificationForAllWhoWait(t *testing.T) {
 	}
 }
 
+// What nobody can tell with one client's credentials is no answer to another client,
+// who waits at the same time; a verdict is one for both.
+func TestADoubtIsOfOneAsker(t *testing.T) {
+	began, end := make(chan struct{}), make(chan struct{})
+	p := &policy{revision: "p1", answer: func(_ context.Context, s verify.Subject) (verify.Verdict, error) {
+		if s.Asker == "mallory" {
+			close(began)
+			<-end
+			return verify.Verdict{}, errors.New("403 for mallory")
+		}
+		return allowed, nil
+	}}
+	v := newVerdicts(t, p, newClock())
+	s := subject(t, "registry.example.com/app:v1")
+	s.Asker = "mallory"
+	lesser := make(chan error)
+	go func() {
+		_, err := v.Verify(t.Context(), s)
+		lesser <- err
+	}()
+	<-began
+	s.Asker = "alice"
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if got, err := v.Verify(ctx, s); err != nil || got.Decision != verify.Allowed {
+		t.Errorf("%v, %v", got.Decision, err)
+	}
+	close(end)
+	if err := <-lesser; err == nil {
+		t.Error("expected an error for who may not read the evidence")
+	}
+	s.Asker = "mallory"
+	ask(t, v, p, s, verify.Allowed, 0)
+}
+
 func TestAVerificationEnds(t *testing.T) {
 	p := &policy{revision: "1", answer: func(ctx context.Context, _ verify.Subject) (verify.Verdict, error) {
 		<-ctx.Done()

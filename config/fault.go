@@ -54,9 +54,9 @@ func (fs Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// has reports whether a key, a key that it is part of, or a part of it has a fault
+// Has reports whether a key, a key that it is part of, or a part of it has a fault
 // already: what was faulty there was left out, and would be missed a second time.
-func (fs Faults) has(key string) bool {
+func (fs Faults) Has(key string) bool {
 	for _, f := range fs {
 		if f.Key == key || within(key, f.Key) || within(f.Key, key) {
 			return true

@@ -56,6 +56,10 @@ func (o origins) fault(key, problem, fix string) Fault {
 	}
 }
 
+// Fault is a fault of a setting that is found where the setting is used, placed like
+// those of [Load]: at the file and line that set the key, or what it is part of.
+func (c *Config) Fault(key, problem, fix string) Fault { return c.origins.fault(key, problem, fix) }
+
 // Load reads, merges and checks all settings. The error is a [Faults] with every
 // fault that was found; the Config is nil then.
 //
@@ -94,7 +98,7 @@ func Inspect(opts LoadOptions) (*Config, error) {
 	c.fill()
 	for _, f := range c.Validate() {
 		unknown := l.broken && (f.File == file || f.File == "") // it may stand in what could not be read
-		if !unknown && !l.faults.has(f.Key) {
+		if !unknown && !l.faults.Has(f.Key) {
 			l.faults = append(l.faults, f)
 		}
 	}

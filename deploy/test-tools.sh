@@ -28,6 +28,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 fi
 
 echo "missing for the tests:$missing (Debian packages: $packages)" >&2
-if [ "${CI:-}" = true ]; then
+if [ "${TEST_GAPS:-}" != allowed ]; then
+	echo "TEST_GAPS=allowed leaves out the tests that need them" >&2
 	exit 1
 fi

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -90,6 +92,39 @@ func TestOwnAccounts(t *testing.T) {
 	}
 }
 
+// check judges by the same rules with the account of whoever runs it, when that is
+// given, and never with another.
+func TestCheckWithOwnAccount(t *testing.T) {
+	for mode, tokens := range map[string]bool{"password": false, "token": true} {
+		t.Run(mode, func(t *testing.T) {
+			w := newAccountsWorld(t, tokens)
+			login := func(user string) string {
+				file := filepath.Join(t.TempDir(), "auth.json")
+				auth := base64.StdEncoding.EncodeToString([]byte(user + ":secret of " + user))
+				if err := os.WriteFile(file, fmt.Appendf(nil, `{"auths": {%q: {"auth": %q}}}`, privateRegistry, auth), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return file
+			}
+			for _, tt := range []struct {
+				name string
+				exit int
+				says string
+				args []string
+			}{
+				{"nobody", 2, "asked without credentials", nil},
+				{"alice", 0, "ALLOWED", []string{"--auth-file", login("alice")}},
+				{"bob", 2, "INCONCLUSIVE", []string{"--auth-file", login("bob")}},
+			} {
+				r := w.gate.Command(t, append([]string{"check", aliceOnly.String()}, tt.args...)...)
+				if r.ExitCode != tt.exit || !strings.Contains(r.Output, tt.says) || strings.Contains(r.Output, "secret of") {
+					t.Errorf("%s: exit status %d, expected %d and %q:\n%s", tt.name, r.ExitCode, tt.exit, tt.says, r.Output)
+				}
+			}
+		})
+	}
+}
+
 func (w *accountsWorld) story(t *testing.T, p harness.Person) {
 	nobody, alice, bob := harness.NewAccount(t), harness.NewAccount(t), harness.NewAccount(t)
 	if r := p.Login(t, alice, w.at, "alice", "a guess"); r.ExitCode == 0 {
@@ -105,6 +140,13 @@ func (w *accountsWorld) story(t *testing.T, p harness.Person) {
 	mustPull(t, g, mark, p.PullAs(t, alice, w.through(aliceOnly)), aliceOnly, "")
 	mark = g.Mark(t)
 	mustPull(t, g, mark, p.PullAs(t, bob, w.through(forBob)), forBob, "")
+	g.ExpectRecord(t, mark, "who pulled", func(r harness.Record) bool {
+		told := "basic:bob"
+		if w.private.Tokens != nil {
+			told = "bearer:"
+		}
+		return r.Decision == harness.Allowed && strings.HasPrefix(r.Login, told)
+	})
 	for who, account := range map[string]*harness.Account{"bob": bob, "nobody": nobody} {
 		mark = g.Mark(t)
 		if r := p.PullAs(t, account, w.through(aliceOnly)); r.ExitCode == 0 {

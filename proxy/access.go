@@ -162,6 +162,7 @@ func (h *Handler) lend(x *exchange, registry string) error {
 	case own:
 		header = ""
 	}
+	x.record.Login = auth.Shown(header)
 	ctx := upstream.WithAuthorization(x.r.Context(), registry, header)
 	x.r = x.r.WithContext(context.WithValue(ctx, ownerKey{}, sha256.Sum256([]byte(header))))
 	return nil

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 
 	"github.com/pullgate/pullgate/proxy"
 	"github.com/pullgate/pullgate/proxy/auth"
+	"github.com/pullgate/pullgate/verify"
 )
 
 func basic(user, password string) option {
@@ -247,6 +250,36 @@ func TestNobodyGetsWhatAnothersCredentialsFetched(t *testing.T) {
 	}
 }
 
+// Who it was that a registry let in by its own accounts is known to the record as
+// far as the client said it; no secret is in it.
+func TestRecordsTellTheClientsOwnLogin(t *testing.T) {
+	w := newWorld(t, withUsers(t), func(_ *world, s *settings) {
+		s.clientCredentials = registryName
+		s.access.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		s.access.Rules = nil
+	})
+	w.signed(imageOf("good"), "v1")
+	(&guarded{saw: map[string]int{}}).protect(w.registry) // from nobody
+	for _, tt := range []struct {
+		name   string
+		option option
+		login  string
+	}{
+		{"nothing", header("X", "y"), ""},
+		{"a password", basic("corp", "secret"), "basic:corp"},
+		{"a name that may be a secret", basic("secret", ""), "basic"},
+		{"a name that is none", basic("a\nb", "secret"), "basic"},
+		{"a token that says whose it is", header("Authorization", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJjb3JwIn0."), "bearer:corp"},
+		{"a token that poses as a hash", header("Authorization", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJzaGEyNTY6YWIifQ."), "bearer:sha256:db92d6ab9900504d"},
+		{"another token", header("Authorization", "Bearer secret"), "bearer:sha256:2bb80d537b1da3e3"},
+		{"a password of the gate's", basic("alice", "alice-secret"), ""},
+	} {
+		if rec := w.recordOf(w.get(manifestPath(app, "v1"), tt.option)); rec.Login != tt.login || rec.Identity == "" || rec.Decision != "allowed" {
+			t.Errorf("%s: %+v", tt.name, rec)
+		}
+	}
+}
+
 func TestTheGatesOwnSecretsGoToNoRegistry(t *testing.T) {
 	w := newWorld(t, withUsers(t), func(_ *world, s *settings) {
 		s.clientCredentials = registryName
@@ -374,5 +407,42 @@ func TestFetchesWithDifferentCredentialsAreNotShared(t *testing.T) {
 	defer mu.Unlock()
 	if saw["alice"] != 1 || saw["bob"] != 1 {
 		t.Errorf("fetched as %v", saw)
+	}
+}
+
+// What one client's credentials cannot read decides nothing for another who waits at
+// the same time: evidence is asked for with each client's own.
+func TestVerificationsWithDifferentCredentialsAreNotShared(t *testing.T) {
+	bob := make(chan struct{})
+	var asked atomic.Int64
+	j := &judge{revision: "1", answer: func(verify.Subject) (verify.Verdict, error) {
+		if asked.Add(1) > 1 {
+			return verify.Verdict{Decision: verify.Allowed}, nil
+		}
+		select {
+		case <-bob:
+		case <-time.After(5 * time.Second): // he waits for this verification
+		}
+		return verify.Verdict{}, errors.New("alice may not read the evidence")
+	}}
+	w := newWorld(t, func(_ *world, s *settings) { s.clientCredentials, s.fake = registryName, j })
+	img := w.signed(imageOf("good"), "v1")
+	w.registry.answer("/v2/"+repo+"/manifests/v1", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", ociManifest)
+		_, _ = rw.Write(img.manifest)
+	})
+	alice := make(chan answer)
+	go func() { alice <- w.get(manifestPath(app, "v1"), basic("alice", "x")) }()
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if asked.Load() > 0 {
+			break
+		}
+	}
+	if got := w.get(manifestPath(app, "v1"), basic("bob", "x")); got.StatusCode != 200 {
+		t.Errorf("bob: %s", got)
+	}
+	close(bob)
+	if got := <-alice; got.StatusCode != 503 {
+		t.Errorf("alice: %s", got)
 	}
 }

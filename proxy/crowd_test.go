@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/proxy"
@@ -226,6 +227,50 @@ func TestNoVerdictOfAnOldPolicyAfterReplace(t *testing.T) {
 	}
 	w.wantDenied(manifestPath(app, "v1")) // the old verdict was not kept for the new policy
 	w.wantDenied(blobPath(app, img.layer()))
+}
+
+// Whoever can push one image can push thousands, each with megabytes of evidence: they
+// are not judged all at once, and do not keep another registry's from being judged.
+func TestVerificationsAtOnceAreBounded(t *testing.T) {
+	const images = 150
+	var now, most atomic.Int64
+	open := make(chan struct{})
+	j := &judge{revision: "1", answer: func(s verify.Subject) (verify.Verdict, error) {
+		if reference.Domain(s.Ref) != registryName {
+			return allowing(), nil
+		}
+		n := now.Add(1)
+		defer now.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		<-open
+		return allowing(), nil
+	}}
+	w := newWorld(t, func(_ *world, s *settings) { s.fake = j })
+	w.hub.push("library/nginx", imageOf("hub"), "1")
+	var wg sync.WaitGroup
+	for i := range images {
+		w.unsigned(imageOf(fmt.Sprint(i)), fmt.Sprint("v", i))
+	}
+	for i := range images {
+		wg.Go(func() {
+			if got := w.get(manifestPath(app, fmt.Sprint("v", i))); got.StatusCode != 200 {
+				t.Errorf("%d: %s", i, got)
+			}
+		})
+	}
+	for deadline := time.Now().Add(5 * time.Second); most.Load() < 48 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(100 * time.Millisecond) // for those that should wait
+	if got := w.get("/v2/library/nginx/manifests/1"); got.StatusCode != 200 {
+		t.Errorf("another registry's image: %s", got)
+	}
+	close(open)
+	wg.Wait()
+	if n := most.Load(); n != 48 {
+		t.Errorf("%d images of one registry were judged at a time", n)
+	}
 }
 
 func TestManyThingsAtOnce(t *testing.T) {

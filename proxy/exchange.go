@@ -44,6 +44,11 @@ func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request) *exchange 
 	head.Set("Docker-Distribution-Api-Version", "registry/2.0")
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("Cache-Control", "no-cache") // nothing in between may answer for the gate
+	if !r.ProtoAtLeast(1, 1) {
+		// net/http passes over a Transfer-Encoding in HTTP/1.0, where others may read
+		// one: what follows the request is not asked for (RFC 9112, section 6.1).
+		head.Set("Connection", "close")
+	}
 	return x
 }
 

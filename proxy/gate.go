@@ -206,7 +206,7 @@ func (g *gate) judge(ctx context.Context, ref reference.Named, m *Manifest) (Out
 // judgeTree judges m, reached through index (nil for none), and, when m is an index
 // that is not allowed itself, what it lists.
 func (g *gate) judgeTree(ctx context.Context, ref reference.Named, m, index *Manifest, depth int, left *atomic.Int64) (verify.Verdict, error) {
-	v, err := g.verifier.Verify(ctx, g.subject(ref, m, index))
+	v, err := g.verifier.Verify(ctx, g.subject(ctx, ref, m, index))
 	if err != nil || v.Decision == verify.Allowed || !m.doc.index {
 		return v, err
 	}

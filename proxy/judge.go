@@ -31,7 +31,7 @@ func (h *Handler) Subjects(ctx context.Context, ref reference.Named) ([]verify.S
 	if err != nil {
 		return nil, err
 	}
-	out := []verify.Subject{h.gate.subject(ref, m, nil)}
+	out := []verify.Subject{h.gate.subject(ctx, ref, m, nil)}
 	if len(m.doc.children) > maxJudgedEntries {
 		return nil, fmt.Errorf("the index %s lists more than %d manifests", ref, maxJudgedEntries)
 	}
@@ -41,7 +41,7 @@ func (h *Handler) Subjects(ctx context.Context, ref reference.Named) ([]verify.S
 			return nil, fmt.Errorf("%s, which index %s lists: %w", c.Digest, m.digest, err)
 		}
 		if !evidenceShaped(child) && !child.doc.index {
-			out = append(out, h.gate.subject(ref, child, m))
+			out = append(out, h.gate.subject(ctx, ref, child, m))
 		}
 	}
 	return out, nil
@@ -49,9 +49,9 @@ func (h *Handler) Subjects(ctx context.Context, ref reference.Named) ([]verify.S
 
 // subject is m as it is judged for somebody who asked for ref, and reached it through
 // index, nil for none.
-func (g *gate) subject(ref reference.Named, m, index *Manifest) verify.Subject {
+func (g *gate) subject(ctx context.Context, ref reference.Named, m, index *Manifest) verify.Subject {
 	s := verify.Subject{Ref: ref, Digest: m.digest, MediaType: m.doc.mediaType, Manifest: m.bytes,
-		Transport: g.upstream.Transport(reference.Domain(ref))}
+		Transport: g.upstream.Transport(reference.Domain(ref)), Asker: owner(ctx)}
 	if index != nil {
 		s.Index = index.bytes
 	}

@@ -126,7 +126,7 @@ func (w *world) build(s *settings) {
 	if judge == nil {
 		judge = w.engine
 	}
-	verdicts, err := cache.NewVerdicts(judge, s.verdicts)
+	verdicts, err := cache.NewVerdicts(proxy.Limited(judge, s.names), s.verdicts)
 	w.must(err)
 	graph, err := cache.NewGraph(s.graphSize)
 	w.must(err)

@@ -95,6 +95,8 @@ func (in *judging) fetch(ctx context.Context, what string, ref reference.Named, 
 	switch {
 	case ctx.Err() != nil:
 		return fetched{}, fmt.Errorf("%s: %w", what, ctx.Err())
+	case errors.Is(err, fs.ErrNotExist) && in.mayBeHidden(ref):
+		return fetched{}, &unread{what, &Inconclusive{Place: ref.String(), Err: errHidden}}
 	case errors.Is(err, fs.ErrNotExist):
 		return fetched{}, notBasedf("%s does not exist: there is no %s", what, ref)
 	case err != nil:
@@ -116,6 +118,19 @@ func (in *judging) fetch(ctx context.Context, what string, ref reference.Named, 
 	return f, nil
 }
 
+// errHidden is "does not exist", said to somebody who may not be told.
+var errHidden = errors.New("the registry says that there is none to the client whose credentials it was asked with, " +
+	"which may mean that the client may not read it; give the clients leave to pull the base")
+
+// mayBeHidden tells whether the answer that ref does not exist may be for one client
+// only: where the registry is asked with the client's own credentials, many say so of
+// what that client may not read. A verdict is for all clients, so that is none. What
+// the client may read is the judged image's own repository.
+func (in *judging) mayBeHidden(ref reference.Named) bool {
+	c, ok := in.engine.finder.Registry.(interface{ ClientCredentials(registry string) bool })
+	return ok && ref.Name() != in.image.ref().Name() && c.ClientCredentials(reference.Domain(ref))
+}
+
 // content fetches the config of an image of ref's repository, and says what the
 // image is made of.
 func (in *judging) content(ctx context.Context, what string, ref reference.Named, img *layered) (*content, error) {
@@ -131,6 +146,8 @@ func (in *judging) content(ctx context.Context, what string, ref reference.Named
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("the config of %s: %w", what, ctx.Err())
+	case errors.Is(err, fs.ErrNotExist) && in.mayBeHidden(at):
+		return nil, &unread{"the config of " + what, &Inconclusive{Place: at.String(), Err: errHidden}}
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, notBasedf("the config of %s does not exist: there is no %s", what, at)
 	case err == nil && d.Digest.Algorithm().FromBytes(b) != d.Digest:

@@ -242,6 +242,52 @@ func (signaturesDown) ExtensionSignatures(context.Context, reference.Canonical) 
 	return nil, false, errors.New("503")
 }
 
+// TestBaseHiddenFromAClient: that one client is told that there is no base is no
+// verdict, which would be for all clients.
+func TestBaseHiddenFromAClient(t *testing.T) {
+	for name, c := range map[string]struct {
+		registry string // that is asked with the client's credentials
+		remove   func(*onBase)
+		hidden   bool
+	}{
+		"manifest":        {"base.example.com", func(o *onBase) { clear(o.reg.manifests) }, true},
+		"config":          {"base.example.com", func(o *onBase) { delete(o.reg.blobs, configAt(o, o.base)) }, true},
+		"with the gate's": {"registry.example.com", func(o *onBase) { clear(o.reg.manifests) }, false},
+		"config of its own": {"registry.example.com", func(o *onBase) {
+			for ref := range o.reg.blobs {
+				if strings.HasPrefix(ref, appRepo) {
+					delete(o.reg.blobs, ref)
+				}
+			}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOnBase(t, exactly(baseTag))
+			m := o.bake(appRepo, recipe{layers: []string{"os1", "os2", "app"}})
+			c.remove(o)
+			e := o.engine(policyFor(t, o.scopes))
+			e.finder = discover.Finder{Registry: asClients{o.reg, c.registry}, Web: o.web}
+			v, err := e.Verify(t.Context(), subjectOf(t, appTag, m))
+			var inc *Inconclusive
+			if !c.hidden {
+				if err != nil || v.Decision != Denied {
+					t.Errorf("expected a denial, found %v, %v", v.Decision, err)
+				}
+			} else if !errors.As(err, &inc) || v.Decision != Denied || errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("expected an inconclusive error, found %v, %v", v.Decision, err)
+			}
+		})
+	}
+}
+
+// asClients is asked for one registry with the credentials of clients.
+type asClients struct {
+	*fakeRegistry
+	registry string
+}
+
+func (a asClients) ClientCredentials(registry string) bool { return registry == a.registry }
+
 // TestBaseOversizeConfig: a config that is larger than it says is not read.
 func TestBaseOversizeConfig(t *testing.T) {
 	o := newOnBase(t, exactly(baseTag))
@@ -323,6 +369,17 @@ func TestBaseTransport(t *testing.T) {
 		}
 		wantBased(t, verify(t, e, subjectOf(t, appTag, m)), want)
 	}
+}
+
+// TestBaseBanOfAnUnnamedTransport: where the configuration names no section, scopes
+// for the very digest of a base are looked for in docker's.
+func TestBaseBanOfAnUnnamedTransport(t *testing.T) {
+	o := newOnBase(t, exactly(baseTag))
+	o.scopes[baseRepo+"@"+o.digest.String()] = []any{map[string]any{"type": "reject"}}
+	e := o.engine(policyFor(t, o.scopes))
+	e.finder = discover.Finder{Registry: configured{o.reg, ""}, Web: o.web}
+	m := o.bake(appRepo, recipe{layers: []string{"os1", "os2", "app"}})
+	wantBased(t, verify(t, e, subjectOf(t, appTag, m)), "rejects every image")
 }
 
 type configured struct {

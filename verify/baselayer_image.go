@@ -10,6 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/manifest"
+
+	"github.com/pullgate/pullgate/verify/discover"
 )
 
 // Bounds of what is read to compare an image with its base.
@@ -153,6 +155,9 @@ func readContent(b []byte, layers []ocispec.Descriptor) (*content, error) {
 // that stands twice, or one of known in other letters. Below the members in free,
 // names are anybody's.
 func unambiguous(b []byte, known []string, free ...string) error {
+	if err := discover.CheckValues(b); err != nil {
+		return err
+	}
 	if err := noDuplicates(b); err != nil {
 		return errors.New(clean(err.Error()))
 	}

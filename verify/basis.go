@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/distribution/reference"
+
+	"github.com/pullgate/pullgate/verify/trustroot"
 )
 
 // basis is what one list of requirements brings along that decides.
@@ -69,12 +71,12 @@ func (e *Engine) basisOf(p *Policy, revision, transport string, ref reference.Na
 	place, err := p.lookasides.Base(ref)
 	fmt.Fprintf(h, "lookaside=%q error=%t repository=%q\n", fmt.Sprint(place), err != nil, p.SignatureRepository(ref))
 	for _, name := range b.roots {
-		generation := ""
+		var r trustroot.Root
 		if e.roots != nil {
-			r, _ := e.roots.Get(name)
-			generation = r.Generation
+			r, _ = e.roots.Get(name)
 		}
-		fmt.Fprintf(h, "root %q=%q\n", name, generation)
+		// By a stale one nothing may be judged: what it decided ends with it.
+		fmt.Fprintf(h, "root %q=%q stale=%t\n", name, r.Generation, r.Stale)
 	}
 	if b.bases {
 		fmt.Fprintf(h, "revision=%s\n", revision)

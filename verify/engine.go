@@ -19,6 +19,10 @@ import (
 // signatures an image has.
 const findTimeout = 60 * time.Second
 
+// maxJudged bounds how often an image is judged under trust roots that replace one
+// another.
+const maxJudged = 3
+
 // Engine judges images by the policy in force. It is a [Verifier], safe for
 // concurrent use, and keeps nothing between two judgements.
 type Engine struct {
@@ -77,12 +81,21 @@ func (e *Engine) Revision() string {
 // tell: a place could not be asked ([*Inconclusive]), ctx ended, or the subject
 // does not hold together. The verdict beside an error denies, and says as much as
 // is known.
+//
+// A trust root that is swapped meanwhile begins the judgement anew: a verdict is of
+// the revision that it names, and of no other.
 func (e *Engine) Verify(ctx context.Context, s Subject) (v Verdict, err error) {
 	p := e.policy.Load()
 	if p == nil {
 		return Verdict{}, errors.New("no policy is in force")
 	}
-	return e.verify(ctx, p, s, nil)
+	for range maxJudged {
+		v, err = e.verify(ctx, p, s, nil)
+		if err != nil || v.Revision == e.revisionOf(p) {
+			return v, err
+		}
+	}
+	return Verdict{Revision: v.Revision}, errors.New("trust roots changed while the image was judged")
 }
 
 // verify judges s. Above are the images whose base s is said to be, nil for none.

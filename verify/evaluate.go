@@ -18,8 +18,8 @@ const maxReasons = 16
 type outcome struct {
 	Result
 	expires time.Time
-	times   []time.Time // proven by a log or a timestamp authority, in order
-	looked  []string    // places asked beside those of the image itself: of its base
+	looked  []string // places asked beside those of the image itself: of its base
+	doubt   error    // about one document; another one may be good all the same
 }
 
 // evaluateOne judges an image by one requirement. One accepted signature is
@@ -35,7 +35,7 @@ func (e *Engine) evaluateOne(ctx context.Context, p *Policy, j *judged, r *requi
 		o.WouldPass = r.wouldPass(j.ref())
 		return o, nil
 	case r.ext != nil:
-		return e.judgeExtension(ctx, p, j, r, found)
+		return (&judging{engine: e, policy: p, image: j, found: found, now: e.now()}).judgeExtension(ctx, r)
 	case !r.needsSignatures():
 		allowed, err := evaluate(ctx, r.native, j)
 		if ctx.Err() != nil {

@@ -22,8 +22,12 @@ type RequirementInfo struct {
 	Required string `json:"required"`
 	// Keys are the keys that it trusts: gpg:FINGERPRINT (user), sigstore-key:sha256:….
 	Keys []string `json:"keys,omitempty"`
-	// Identities are the certificate identities that it trusts.
+	// Identities are the certificate identities that it trusts. One by a regular
+	// expression says so.
 	Identities []string `json:"identities,omitempty"`
+	// Authorities are the certificates that those of the signers, and of timestamp
+	// authorities, have to be issued under: STORE sha256:FINGERPRINT, SUBJECT.
+	Authorities []string `json:"authorities,omitempty"`
 	// TrustRoot is the name of the trust root that it needs.
 	TrustRoot string `json:"trustRoot,omitempty"`
 	// WouldPass says what evidence would meet it. It is set where an image is asked
@@ -167,6 +171,7 @@ func (r *requirement) info(at string, ref reference.Named) RequirementInfo {
 		if len(r.trust.keys) == 0 {
 			x.Identities = []string{r.trust.who()}
 		}
+		x.issued(anchors("caRoots", r.trust.roots))
 	}
 	switch ext := r.ext.(type) {
 	case *bundleSigned:
@@ -174,22 +179,36 @@ func (r *requirement) info(at string, ref reference.Named) RequirementInfo {
 	case *attested:
 		x.trusts(ext.trust)
 	case *notationSigned:
-		x.Identities = []string{clean(ext.who)}
+		for _, id := range ext.identities {
+			x.Identities = append(x.Identities, clean(id))
+		}
+		x.issued(ext.anchors)
 	case *anyOf:
 		for i, alt := range ext.of {
-			x.Alternatives = append(x.Alternatives, AlternativeInfo{infos(alt.key(at, i), alt.all, ref), alt.until, alt.before})
+			key := alternativeKey(at, i, alt.dated())
+			x.Alternatives = append(x.Alternatives, AlternativeInfo{infos(key, alt.all, ref), alt.until, alt.before})
 		}
 	}
 	return x
 }
 
-// key is where the requirements of the i-th alternative stand in policy.json.
-func (a alternative) key(at string, i int) string {
+// alternativeKey is where the requirements of an alternative of anyOf stand. Only an
+// object of type allOf has dates.
+func alternativeKey(at string, i int, dated bool) string {
 	key := fmt.Sprintf("%s.of[%d]", at, i)
-	if !a.until.IsZero() || !a.before.IsZero() {
-		key += ".of" // only an object of type allOf has dates
+	if dated {
+		key += ".of"
 	}
 	return key
+}
+
+func (a alternative) dated() bool { return !a.until.IsZero() || !a.before.IsZero() }
+
+// issued adds authorities.
+func (x *RequirementInfo) issued(list []anchor) {
+	for _, a := range list {
+		x.Authorities = append(x.Authorities, a.String())
+	}
 }
 
 // trusts adds whom a requirement trusts to sign bundles.
@@ -198,7 +217,7 @@ func (x *RequirementInfo) trusts(t *bundleTrust) {
 	for _, k := range t.Keys {
 		x.Keys = append(x.Keys, "sigstore-key:"+k.Name)
 	}
-	for _, id := range t.Identities {
-		x.Identities = append(x.Identities, clean(id.String()))
+	for _, id := range t.named {
+		x.Identities = append(x.Identities, id.String())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,16 +56,34 @@ func (l *loader) anyOf(at string, raw json.RawMessage, depth int) (extension, ob
 		if err != nil {
 			return nil, nil, fmt.Errorf("of[%d]: %w", i, err)
 		}
-		if !alt.until.IsZero() && !l.now.Before(alt.until) {
-			l.warn(key+".until", "this alternative has ended on "+alt.until.Format(time.RFC3339), "take it out")
-		}
-		if acceptAnything(alt.all) {
-			l.warn(key, "this alternative accepts anything, so the others ask for nothing", "take it out, or the whole anyOf")
-		}
+		l.lintAlternative(key, alt)
 		x.of = append(x.of, alt)
 		list[i] = inlined
 	}
 	return x, o, o.set("of", list)
+}
+
+// lintAlternative warns about an alternative that counts no longer, never, or always.
+func (l *loader) lintAlternative(at string, alt alternative) {
+	if !alt.until.IsZero() && !l.now.Before(alt.until) {
+		l.warn(at+".until", "this alternative has ended on "+alt.until.Format(time.RFC3339), "take it out")
+	}
+	if acceptAnything(alt.all) {
+		l.warn(at, "needs nothing, so anyOf as a whole needs nothing", "take it out, or require a signature")
+	}
+	for _, r := range alt.all {
+		var t *bundleTrust
+		switch x := r.ext.(type) {
+		case *bundleSigned:
+			t = x.trust
+		case *attested:
+			t = x.trust
+		}
+		if !alt.before.IsZero() && t != nil && t.root == "" {
+			l.warn(at+".signedBefore", "denies every image: without a trustRoot nothing proves when a signature by a key was made",
+				"name the trust root whose log or timestamp authority proves it")
+		}
+	}
 }
 
 // alternative reads one of anyOf.
@@ -78,11 +97,14 @@ func (l *loader) alternative(at string, raw json.RawMessage, depth int) (alterna
 		inlined, err := json.Marshal(list)
 		return alt, inlined, err
 	}
+	if err := bare(raw); err != nil {
+		return alternative{}, nil, err
+	}
 	o, err := strictObject(raw, "type", "of", "until", "signedBefore")
 	if err != nil {
 		return alternative{}, nil, err
 	}
-	if o.text("type") != "allOf" {
+	if o.text("type") != typeAllOf {
 		return alternative{}, nil, errors.New(`expected a list of requirements or an object of type "allOf"`)
 	}
 	if err := json.Unmarshal(o["of"], &list); err != nil {
@@ -107,6 +129,23 @@ func (l *loader) alternative(at string, raw json.RawMessage, depth int) (alterna
 	}
 	inlined, err := json.Marshal(o)
 	return alt, inlined, err
+}
+
+// bare says what to write where an alternative is an object that is no allOf.
+func bare(raw json.RawMessage) error {
+	t := typeOf(raw)
+	switch {
+	case slices.Contains(requirementTypes, t):
+		return fmt.Errorf(`an alternative is a list of requirements, found a requirement of type %q: write each alternative in brackets, like "of": [[{"type": %[1]q, …}], [{"type": …}]]`, t)
+	case t == "" || t == typeAllOf:
+		return nil
+	case nearest(t, []string{typeAllOf}) != "":
+		return fmt.Errorf("unknown type %q; did you mean %q?", clean(t), typeAllOf)
+	case nearest(t, requirementTypes) != "":
+		problem, _ := typeProblem(raw)
+		return fmt.Errorf("%s Write each alternative in brackets, too", problem)
+	}
+	return nil
 }
 
 // together reads the requirements of one alternative and inlines them in list.
@@ -230,18 +269,15 @@ func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {
 
 // judge judges one alternative. Its outcome ends with the first of what it rests on.
 func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
-	o := outcome{Result: Result{Allowed: true}, expires: a.until}
+	o := outcome{Result: Result{Allowed: len(a.all) > 0}, expires: a.until}
 	if !a.until.IsZero() && !in.now.Before(a.until) {
 		return outcome{Result: Result{Found: []string{"it has ended on " + a.until.Format(time.RFC3339)}}}, nil
 	}
 	for _, r := range a.all {
-		one, err := in.engine.evaluateOne(ctx, in.policy, in.image, r, in.found, false)
+		one, err := a.one(ctx, in, r)
 		o.looked = append(o.looked, one.looked...)
 		if err != nil {
 			return outcome{looked: o.looked}, err
-		}
-		if one.Allowed && !a.before.IsZero() && r.needsSignatures() && !provenBefore(one.times, a.before) {
-			one.Allowed, one.Found = false, []string{fmt.Sprintf("nothing proves that it was signed before %s", a.before.Format(time.RFC3339))}
 		}
 		if !one.Allowed {
 			o.Allowed = false
@@ -250,7 +286,6 @@ func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
 		}
 		o.Signers = append(o.Signers, one.Signers...)
 		o.Evidence = append(o.Evidence, one.Evidence...)
-		o.times = append(o.times, one.times...)
 		o.expires = earliest(o.expires, one.expires)
 	}
 	if !o.Allowed {
@@ -259,15 +294,15 @@ func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
 	return o, nil
 }
 
-// provenBefore tells whether one of the times is before the limit: each is a time
-// at which the signature was there already.
-func provenBefore(times []time.Time, limit time.Time) bool {
-	for _, t := range times {
-		if t.Before(limit) {
-			return true
-		}
+// one judges one requirement. With signedBefore all that look at signatures are
+// extensions that can prove when (see provesTimes).
+func (a alternative) one(ctx context.Context, in *judging, r *requirement) (outcome, error) {
+	if a.before.IsZero() || r.ext == nil {
+		return in.engine.evaluateOne(ctx, in.policy, in.image, r, in.found, false)
 	}
-	return false
+	with := *in
+	with.before = a.before
+	return with.judgeExtension(ctx, r)
 }
 
 // earliest is the earlier of two times, of which zero is none.

@@ -125,15 +125,12 @@ func (x *attested) judge(ctx context.Context, in *judging) (outcome, error) {
 		if ctx.Err() != nil {
 			return outcome{}, ctx.Err()
 		}
-		if done, err := o.take(v, err, d.Digest.String()); done || err != nil {
+		if in.take(&o, v, err, d.Digest.String()) {
 			o.expires = earliest(earliest(o.expires, ends), expires)
-			return o, err
+			return o, nil
 		}
 	}
-	if len(o.Found) == 0 {
-		o.Found = []string{in.none(x, "attestations")}
-	}
-	return o, nil
+	return in.without(x, o, "attestations")
 }
 
 // holds tells whether a statement that is signed is what is asked for, and when it

@@ -29,16 +29,17 @@ func TestBaseLayers(t *testing.T) {
 		"not contained":        {recipe{layers: []string{"evil1", "evil2"}}, "none of the 2 layers"},
 		"no layers":            {recipe{}, "none of the 2 layers"},
 		// The manifest has the base's bytes, the config says that they unpack to something else.
-		"other diff IDs":    {recipe{layers: []string{"os1", "os2", "app"}, diffs: []string{"os1", "evil", "app"}}, "expected diff ID"},
-		"diff IDs of it":    {recipe{layers: []string{"evil1", "evil2"}, diffs: []string{"os1", "os2"}}, "compressed anew"},
-		"too few diff IDs":  {recipe{layers: []string{"os1", "os2", "app"}, diffs: []string{"os1", "os2"}}, "names 2 diff IDs, the manifest 3 layers"},
-		"too many diff IDs": {recipe{layers: []string{"os1", "os2"}, diffs: []string{"os1", "os2", "app"}}, "names 3 diff IDs, the manifest 2 layers"},
-		"left out layers":   {recipe{layers: []string{"os1", "os2", "app"}, mediaType: "application/octet-stream"}, "which clients may leave out"},
-		"no platform":       {recipe{layers: []string{"os1", "os2"}, platform: "unknown/unknown"}, "neither operating system nor architecture"},
-		"config is gone":    {recipe{layers: []string{"os1", "os2"}, noConfig: true}, "the config of the image does not exist"},
-		"config says large": {recipe{layers: []string{"os1", "os2"}, configSize: maxBaseConfig + 1}, "expected at most"},
-		"config of nothing": {recipe{layers: []string{"os1", "os2"}, configBytes: []byte(`[]`)}, "the config of the image cannot be read"},
-		"no rootfs":         {recipe{layers: []string{"os1", "os2"}, configBytes: []byte(`{"os":"linux","architecture":"amd64"}`)}, "rootfs.type"},
+		"other diff IDs":          {recipe{layers: []string{"os1", "os2", "app"}, diffs: []string{"os1", "evil", "app"}}, "expected diff ID"},
+		"diff IDs of it":          {recipe{layers: []string{"evil1", "evil2"}, diffs: []string{"os1", "os2"}}, "compressed anew"},
+		"too few diff IDs":        {recipe{layers: []string{"os1", "os2", "app"}, diffs: []string{"os1", "os2"}}, "names 2 diff IDs, the manifest 3 layers"},
+		"too many diff IDs":       {recipe{layers: []string{"os1", "os2"}, diffs: []string{"os1", "os2", "app"}}, "names 3 diff IDs, the manifest 2 layers"},
+		"left out layers":         {recipe{layers: []string{"os1", "os2", "app"}, mediaType: "application/octet-stream"}, "which clients may leave out"},
+		"no platform":             {recipe{layers: []string{"os1", "os2"}, platform: "unknown/unknown"}, "neither operating system nor architecture"},
+		"config is gone":          {recipe{layers: []string{"os1", "os2"}, noConfig: true}, "the config of the image does not exist"},
+		"config says large":       {recipe{layers: []string{"os1", "os2"}, configSize: maxBaseConfig + 1}, "expected at most"},
+		"config of nothing":       {recipe{layers: []string{"os1", "os2"}, configBytes: []byte(`[]`)}, "the config of the image cannot be read"},
+		"config of many nothings": {recipe{layers: []string{"os1", "os2"}, configBytes: []byte(listOfNothing)}, "values, found more"},
+		"no rootfs":               {recipe{layers: []string{"os1", "os2"}, configBytes: []byte(`{"os":"linux","architecture":"amd64"}`)}, "rootfs.type"},
 		"two rootfs": {recipe{layers: []string{}, configBytes: []byte(`{"os":"linux","architecture":"amd64",` +
 			`"rootfs":{"type":"layers","diff_ids":[]},"rootfs":{"type":"layers","diff_ids":[]}}`)}, "stands here twice"},
 		"two spellings": {recipe{layers: []string{}, configBytes: []byte(`{"os":"linux","architecture":"amd64",` +
@@ -290,4 +291,35 @@ func FuzzLayered(f *testing.F) {
 			t.Fatalf("%+v", c)
 		}
 	})
+}
+
+// TestBaseOfTwoKinds: an index that has a part of an image could be read as one by
+// somebody else.
+func TestBaseOfTwoKinds(t *testing.T) {
+	for _, members := range []string{`"config":{}`, `"layers":[]`, `"config":{},"layers":[]`} {
+		if l, err := readLayered([]byte(`{"schemaVersion":2,"manifests":[],` + members + `}`)); err == nil {
+			t.Errorf("%s: found %+v", members, l)
+		}
+	}
+	if l, err := readLayered([]byte(`{"schemaVersion":2,"manifests":[]}`)); err != nil || !l.index {
+		t.Errorf("an index: %v", err)
+	}
+}
+
+// TestBaseOfTheVersion: of the images for one platform, the one for the version of the
+// operating system that the image is for is the base.
+func TestBaseOfTheVersion(t *testing.T) {
+	windows := func(version string) *imgspec.Platform {
+		return &imgspec.Platform{OS: "windows", Architecture: "amd64", OSVersion: version}
+	}
+	l := layered{index: true, entries: []imgspec.Descriptor{
+		{Digest: digest.FromString("1"), Platform: windows("10.0.1")}, {Digest: digest.FromString("2"), Platform: windows("10.0.2")}}}
+	for version, want := range map[string]string{"10.0.1": "1", "10.0.2": "2", "": "1"} {
+		if e, ok := l.forPlatform(*windows(version)); !ok || e.Digest != digest.FromString(want) {
+			t.Errorf("%s: found %v, %s", version, ok, e.Digest)
+		}
+	}
+	if e, ok := l.forPlatform(*windows("10.0.3")); ok {
+		t.Errorf("found %s for a version that is not there", e.Digest)
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,8 +28,9 @@ var trustKeys = append(pathAndData("key"), "trustRoot", "identities", "threshold
 // certificate identities under a trust root that the configuration names.
 type bundleTrust struct {
 	bundle.Trust
-	root string // "" with keys
-	who  string // for people
+	root  string // "" with keys alone
+	who   string // for people
+	named []identityText
 }
 
 // bundleSigned is met by a sigstore bundle that signs the image, or by a .sig
@@ -54,8 +57,11 @@ func (l *loader) bundleTrust(at string, o object) (*bundleTrust, error) {
 	if t.root, err = o.strictText("trustRoot"); err != nil {
 		return nil, err
 	}
+	if _, there := o["trustRoot"]; there && t.root == "" {
+		return nil, errors.New("trustRoot: expected the name of one of trust_roots in the configuration, found an empty one")
+	}
 	if t.root != "" && !l.roots[t.root] {
-		l.fault(at+".trustRoot", fmt.Sprintf("trust root %q is not configured", clean(t.root)), "name one of trust_roots in the configuration")
+		l.fault(at+".trustRoot", fmt.Sprintf("trust root %q is not configured", clean(t.root)), l.rootFix())
 	}
 	if err := t.thresholds(o); err != nil {
 		return nil, err
@@ -137,11 +143,11 @@ func (t *bundleTrust) identities(o object) error {
 	}
 	var names []string
 	for i, raw := range list {
-		id, name, err := identity(raw)
+		id, text, err := identity(raw)
 		if err != nil {
 			return fmt.Errorf("identities[%d]: %w", i, err)
 		}
-		t.Identities, names = append(t.Identities, id), append(names, name)
+		t.Identities, t.named, names = append(t.Identities, id), append(t.named, text), append(names, text.String())
 	}
 	t.who = fmt.Sprintf("%s under trust root %s%s", someOf(names, " or "), clean(t.root), t.vouched(1, 1))
 	return nil
@@ -170,30 +176,46 @@ func (t *bundleTrust) vouched(tlog, sct int) string {
 
 // identity reads one identity: issuer and subject, and fields of the certificate
 // that Fulcio fills in, by their names.
-func identity(raw json.RawMessage) (bundle.Identity, string, error) {
+func identity(raw json.RawMessage) (bundle.Identity, identityText, error) {
 	if err := noDuplicates(raw); err != nil {
-		return bundle.Identity{}, "", err
+		return bundle.Identity{}, identityText{}, err
 	}
 	var fields map[string]*string
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
-		return bundle.Identity{}, "", errors.New("expected an object with strings")
+		return bundle.Identity{}, identityText{}, errors.New("expected an object with strings")
 	}
 	take := map[string]string{}
 	for k, v := range fields {
 		if v == nil || *v == "" {
-			return bundle.Identity{}, "", fmt.Errorf("%s: expected a text that is not empty", clean(k))
+			return bundle.Identity{}, identityText{}, fmt.Errorf("%s: expected a text that is not empty", clean(k))
 		}
 		take[k] = *v
 	}
-	issuer, issuerRE, subject, subjectRE := take["issuer"], take["issuerRegExp"], take["subject"], take["subjectRegExp"]
+	t := identityText{issuer: take["issuer"], issuerRegExp: take["issuerRegExp"], subject: take["subject"], subjectRegExp: take["subjectRegExp"]}
 	for _, k := range []string{"issuer", "issuerRegExp", "subject", "subjectRegExp"} {
 		delete(take, k)
 	}
-	if (issuer == "") == (issuerRE == "") || (subject == "") == (subjectRE == "") {
-		return bundle.Identity{}, "", errors.New("expected one of issuer and issuerRegExp, and one of subject and subjectRegExp")
+	if (t.issuer == "") == (t.issuerRegExp == "") || (t.subject == "") == (t.subjectRegExp == "") {
+		return bundle.Identity{}, identityText{}, errors.New("expected one of issuer and issuerRegExp, and one of subject and subjectRegExp")
 	}
-	id, err := bundle.ParseIdentity(issuer, issuerRE, subject, subjectRE, take)
-	return id, cleanTo(id.String(), maxReason), err
+	for _, k := range slices.Sorted(maps.Keys(take)) {
+		t.fields += fmt.Sprintf(", %s %s", k, take[k])
+	}
+	id, err := bundle.ParseIdentity(t.issuer, t.issuerRegExp, t.subject, t.subjectRegExp, take)
+	return id, t, err
+}
+
+// rootFix says which trust roots may be named.
+func (l *loader) rootFix() string {
+	const again = "; the gate reads its configuration at start only, so restart it when the trust root was added there since"
+	if len(l.roots) == 0 {
+		return "add it to trust_roots in the configuration, which has none" + again
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(l.roots)) {
+		names = append(names, clean(name))
+	}
+	return "name one of trust_roots in the configuration (" + someOf(names, ", ") + "), or add it there" + again
 }
 
 func (x *bundleSigned) wants(q *discover.Query, _ *judged) { q.Referrers, q.Attachments = true, true }
@@ -204,7 +226,7 @@ func (x *bundleSigned) wouldPass(ref reference.Named) string {
 	return fmt.Sprintf("a sigstore bundle that signs %s, by %s", clean(ref.String()), x.trust.who)
 }
 
-func (x *bundleSigned) judge(_ context.Context, in *judging) (outcome, error) {
+func (x *bundleSigned) judge(ctx context.Context, in *judging) (outcome, error) {
 	t, expires, err := in.trust(x.trust)
 	if err != nil {
 		return outcome{}, err
@@ -214,47 +236,67 @@ func (x *bundleSigned) judge(_ context.Context, in *judging) (outcome, error) {
 		if d.Kind != discover.KindBundle {
 			continue
 		}
+		if ctx.Err() != nil {
+			return outcome{}, ctx.Err() // nobody waits, and strangers say how many there are
+		}
 		v, err := bundle.Verify(d.Bytes, in.image.canonical, t)
 		if err == nil && v.PredicateType != bundle.SignType {
 			// It says something about the image, not that it is somebody's.
 			err = fmt.Errorf("a good attestation of type %s, which is no signature", clean(v.PredicateType))
 		}
-		if done, err := o.take(v, err, d.Digest.String()); done || err != nil {
+		if in.take(&o, v, err, d.Digest.String()) {
 			o.expires = earliest(o.expires, expires)
-			return o, err
+			return o, nil
 		}
 	}
 	for _, s := range in.found.Signatures {
 		if s.Sigstore == nil {
 			continue
 		}
+		if ctx.Err() != nil {
+			return outcome{}, ctx.Err()
+		}
 		v, err := bundle.VerifySigstore(s.Sigstore, in.image.canonical, t)
-		if done, err := o.take(v, err, digest.FromBytes(s.Sigstore.Payload).String()); done || err != nil {
+		if in.take(&o, v, err, digest.FromBytes(s.Sigstore.Payload).String()) {
 			o.expires = earliest(o.expires, expires)
-			return o, err
+			return o, nil
 		}
 	}
-	if len(o.Found) == 0 {
-		o.Found = []string{in.none(x, "sigstore bundles or signatures")}
-	}
-	return o, nil
+	return in.without(x, o, "sigstore bundles or signatures")
 }
 
-// take notes what became of one document. It returns true when it is enough, and an
-// error when this machine failed.
-func (o *outcome) take(v bundle.Verified, err error, evidence string) (bool, error) {
+// take notes in o what became of one document. It returns true when it is enough. That
+// this machine failed at one is a doubt: who may push must not be able to stop the good
+// ones with a document that the library trips over.
+func (in *judging) take(o *outcome, v bundle.Verified, err error, evidence string) bool {
+	if err == nil {
+		err = in.timely(v.Times)
+	}
 	switch {
 	case errors.Is(err, bundle.ErrLocal), errors.Is(err, attest.ErrLocal):
-		return false, err
+		o.doubt = err
+		return false
 	case err != nil:
-		o.Found = append(o.Found, cleanTo(err.Error(), maxReason))
-		return false, nil
+		o.Found = append(o.Found, cleaned(err.Error(), maxReason))
+		return false
 	}
-	o.Allowed, o.Signers, o.times, o.expires = true, v.Signers, v.Times, v.Expires
+	o.Allowed, o.Signers, o.expires = true, v.Signers, v.Expires
 	if evidence != "" {
 		o.Evidence = []string{evidence}
 	}
-	return true, nil
+	return true
+}
+
+// without ends a judgement in which no document was enough: nobody can tell when there
+// is a doubt about one.
+func (in *judging) without(x extension, o outcome, what string) (outcome, error) {
+	if o.doubt != nil {
+		return outcome{}, o.doubt
+	}
+	if len(o.Found) == 0 {
+		o.Found = []string{in.none(x, what)}
+	}
+	return o, nil
 }
 
 // trust completes what a requirement trusts with the trust root in force.

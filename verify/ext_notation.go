@@ -17,8 +17,10 @@ import (
 // notationSigned is met by a notation signature that is good by the strict level of
 // the Notary Project's trust policy.
 type notationSigned struct {
-	trust *notation.Trust
-	who   string
+	trust      *notation.Trust
+	who        string
+	identities []string
+	anchors    []anchor
 }
 
 // Words of revocation.
@@ -37,10 +39,15 @@ func (l *loader) notationSigned(at string, raw json.RawMessage) (extension, obje
 		return nil, nil, fmt.Errorf("trustStores: %w", err)
 	}
 	var t notation.Options
-	for name, to := range map[string]*[]*x509.Certificate{"ca": &t.CA, "signingAuthority": &t.SigningAuthority, "tsa": &t.TSA} {
-		if *to, err = l.store(at+".trustStores", stores, name); err != nil {
+	x := &notationSigned{}
+	for _, store := range []struct {
+		name string
+		to   *[]*x509.Certificate
+	}{{"ca", &t.CA}, {"signingAuthority", &t.SigningAuthority}, {"tsa", &t.TSA}} {
+		if *store.to, err = l.store(at+".trustStores", stores, store.name); err != nil {
 			return nil, nil, fmt.Errorf("trustStores: %w", err)
 		}
+		x.anchors = append(x.anchors, anchors(store.name, *store.to)...)
 	}
 	if err := o.set("trustStores", stores); err != nil {
 		return nil, nil, err
@@ -51,6 +58,7 @@ func (l *loader) notationSigned(at string, raw json.RawMessage) (extension, obje
 	if len(t.Identities) == 0 {
 		return nil, nil, errors.New(`trustedIdentities: expected at least one, like "x509.subject: C=US, ST=WA, O=acme.example"`)
 	}
+	x.identities = t.Identities
 	revocation, err := o.strictText("revocation")
 	if err != nil {
 		return nil, nil, err
@@ -66,13 +74,13 @@ func (l *loader) notationSigned(at string, raw json.RawMessage) (extension, obje
 		return nil, nil, err
 	}
 	if len(l.faults) > 0 {
-		return &notationSigned{}, o, nil // a file could not be read: what is missing would only confuse
+		return x, o, nil // a file could not be read: what is missing would only confuse
 	}
-	trust, err := notation.NewTrust(t)
-	if err != nil {
+	if x.trust, err = notation.NewTrust(t); err != nil {
 		return nil, nil, err
 	}
-	return &notationSigned{trust: trust, who: someOf(t.Identities, " or ")}, o, nil
+	x.who = someOf(t.Identities, " or ")
+	return x, o, nil
 }
 
 // store reads one trust store: files, or their content.
@@ -161,20 +169,21 @@ func (x *notationSigned) judge(ctx context.Context, in *judging) (outcome, error
 			continue
 		}
 		v, err := notation.Verify(ctx, d.Bytes, d.MediaType, subject, reference.TrimNamed(in.image.ref()).Name(), x.trust)
+		if err == nil {
+			err = in.timely(v.Times)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return outcome{}, ctx.Err()
 		case errors.Is(err, notation.ErrLocal):
-			return outcome{}, err
+			o.doubt = err // as with bundles
+			continue
 		case err != nil:
-			o.Found = append(o.Found, cleanTo(err.Error(), maxReason))
+			o.Found = append(o.Found, cleaned(err.Error(), maxReason))
 			continue
 		}
-		o.Allowed, o.Signers, o.times, o.expires, o.Evidence = true, v.Signers, v.Times, v.Expires, []string{d.Digest.String()}
+		o.Allowed, o.Signers, o.expires, o.Evidence = true, v.Signers, v.Expires, []string{d.Digest.String()}
 		return o, nil
 	}
-	if len(o.Found) == 0 {
-		o.Found = []string{in.none(x, "notation signatures")}
-	}
-	return o, nil
+	return in.without(x, o, "notation signatures")
 }

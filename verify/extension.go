@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/distribution/reference"
@@ -44,21 +45,28 @@ type judging struct {
 	found  discover.Found
 	now    time.Time
 	looked []string // places that were asked for evidence about a base
+	// before is when what is accepted must have been signed, proven; zero: whenever.
+	before time.Time
+}
+
+// timely says why a signature that is good does not count: nothing proves that it was
+// made in time. Each of the times is one at which it was there already. It is asked of
+// each document, not of the first good one: who may push, without any key, can put a
+// copy without its timestamps before the original.
+func (in *judging) timely(times []time.Time) error {
+	if in.before.IsZero() || slices.ContainsFunc(times, in.before.After) {
+		return nil
+	}
+	return fmt.Errorf("nothing proves that it was signed before %s", in.before.Format(time.RFC3339))
 }
 
 // extend reads one extension requirement and returns its form with all keys
 // inlined, which counts into the revision.
 func (l *loader) extend(at string, raw json.RawMessage, depth int) (*requirement, json.RawMessage, error) {
-	var t struct {
-		Type string `json:"type"`
-	}
-	if err := json.Unmarshal(raw, &t); err != nil {
-		return nil, nil, err
-	}
-	r := &requirement{kind: t.Type}
+	r := &requirement{kind: typeOf(raw)}
 	var o object
 	var err error
-	switch t.Type {
+	switch r.kind {
 	case typeBundle:
 		r.ext, o, err = l.bundleSigned(at, raw)
 	case typeNotation:
@@ -68,11 +76,12 @@ func (l *loader) extend(at string, raw json.RawMessage, depth int) (*requirement
 	case typeAnyOf:
 		r.ext, o, err = l.anyOf(at, raw, depth)
 	default:
-		err = fmt.Errorf("unknown requirement type %q", clean(t.Type))
+		err = fmt.Errorf("unknown requirement type %q", clean(r.kind))
 	}
 	if err != nil {
 		return nil, nil, err
 	}
+	l.lintExtension(at, r)
 	inlined, err := json.Marshal(o)
 	return r, inlined, err
 }
@@ -81,6 +90,9 @@ func (l *loader) extend(at string, raw json.RawMessage, depth int) (*requirement
 func (l *loader) inner(at string, raw json.RawMessage, depth int) (*requirement, json.RawMessage, error) {
 	if isExtension(raw) {
 		return l.extend(at, raw, depth+1)
+	}
+	if problem, fix := typeProblem(raw); problem != "" {
+		return nil, nil, fmt.Errorf("%s; %s", problem, fix)
 	}
 	if err := tryAlone(raw); err != nil {
 		return nil, nil, err
@@ -116,8 +128,7 @@ func pathAndData(base string) []string {
 }
 
 // judgeExtension judges one extension requirement and completes what is said.
-func (e *Engine) judgeExtension(ctx context.Context, p *Policy, j *judged, r *requirement, found discover.Found) (outcome, error) {
-	in := &judging{engine: e, policy: p, image: j, found: found, now: e.now()}
+func (in *judging) judgeExtension(ctx context.Context, r *requirement) (outcome, error) {
 	o, err := r.ext.judge(ctx, in)
 	o.looked = append(o.looked, in.looked...)
 	if err != nil {
@@ -129,6 +140,6 @@ func (e *Engine) judgeExtension(ctx context.Context, p *Policy, j *judged, r *re
 		return o, nil
 	}
 	o.Found = limited(o.Found)
-	o.WouldPass = r.wouldPass(j.ref())
+	o.WouldPass = r.wouldPass(in.image.ref())
 	return o, nil
 }

@@ -58,15 +58,54 @@ func TestExtensionsAreReadStrictly(t *testing.T) {
 		`{"type":"attested",` + slsa + `}`: "",
 		`{"type":"attested",` + slsa + `,"condition":"predicate.buildDefinition.buildType == 'https://acme.example/build'","maxAge":"168h"}`: "",
 		`{"type":"attested","signedBy":{"keyPath":"cosign.pub"}}`:                                                                            "predicateType: expected",
-		`{"type":"attested","predicateType":"x"}`:                                                                                            "signedBy: expected",
-		`{"type":"attested","predicateType":"x","signedBy":{"type":"bundleSigned","keyPath":"cosign.pub"}}`:                                  `signedBy: unknown key "type"`,
-		`{"type":"attested",` + slsa + `,"condition":"1 + 1"}`:                                                                               "condition:",
-		`{"type":"attested",` + slsa + `,"condition":"predicate."}`:                                                                          "condition:",
-		`{"type":"attested",` + slsa + `,"condition":"nothing == 1"}`:                                                                        "condition:",
-		`{"type":"attested",` + slsa + `,"condition":true}`:                                                                                  "condition: expected a string",
-		`{"type":"attested",` + slsa + `,"maxAge":"7d"}`:                                                                                     "maxAge: expected a duration",
-		`{"type":"attested",` + slsa + `,"maxAge":"-1h"}`:                                                                                    "maxAge: expected a duration",
-		`{"type":"attested",` + slsa + `,"maxAge":168}`:                                                                                      "maxAge: expected a string",
+		`{"type":"bundleSigned","keyPath":"cosign.pub","trustRoot":""}`:                                                                      "trustRoot: expected",
+		`{"type":"bundleSigned","keyPath":"cosign.pub","trustRoot":null}`:                                                                    "trustRoot: expected a string",
+		`{"type":"bundleSigned","keyPath":null}`:                                                                                             "keyPath",
+		`{"type":"bundleSigned","keyDatas":[null]}`:                                                                                          "expected a PEM public key",
+		`{"type":"bundleSigned","trustRoot":"public-good","identities":null}`:                                                                "identities: expected a list",
+		`{"type":"bundleSigned","trustRoot":"public-good","identities":[null]}`:                                                              "identities[0]",
+		`{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"i","subject":null}]}`:                                     "not empty",
+		`{"type":"bundleSigned","trustRoot":"public-good","identities":[{"Issuer":"i","issuer":"j","subject":"s"}]}`:                         "Issuer",
+		`{"type":"bundleSigned","Type":"reject","keyPath":"cosign.pub"}`:                                                                     `nknown key "Type"`,
+		`{"Type":"bundleSigned","keyPath":"cosign.pub"}`:                                                                                     `unknown key "Type"`,
+		`{"type":"insecureAcceptAnything","Type":"bundleSigned","keyPath":"cosign.pub"}`:                                                     `unknown key "Type"`,
+		`{"type":"bundleSigned","Type":"insecureAcceptAnything"}`:                                                                            "Type",
+		`{"type":"bundleSigned","keyPath":"cosign.pub","\u006beyPath":"cosign.pub"}`:                                                         `"keyPath" stands here twice`,
+		`{"type":"bundleSigned","keyPath":"cosign.pub","\u212aeyPath":"cosign.pub"}`:                                                         "unknown key",
+		`{"type":"attested",` + slsa + `,"Condition":"true"}`:                                                                                `unknown key "Condition"`,
+		`{"type":"attested",` + slsa + `,"condition":"true","condition":"false"}`:                                                            `"condition" stands here twice`,
+		`{"type":"attested",` + slsa + `,"condition":null}`:                                                                                  "condition: expected a string",
+		`{"type":"attested",` + slsa + `,"maxAge":null}`:                                                                                     "maxAge: expected a string",
+		`{"type":"attested",` + slsa + `,"maxAge":""}`:                                                                                       "maxAge: expected a duration",
+		`{"type":"attested",` + slsa + `,"maxAge":"0s"}`:                                                                                     "maxAge: expected a duration",
+		`{"type":"attested",` + slsa + `,"maxAge":"1000000h"}`:                                                                               "maxAge: expected a duration",
+		`{"type":"attested","predicateType":1,"signedBy":{"keyPath":"cosign.pub"}}`:                                                          "predicateType: expected a string",
+		`{"type":"attested","predicateType":"x","signedBy":null}`:                                                                            "signedBy: expected",
+		`{"type":"attested","predicateType":"x","signedBy":{}}`:                                                                              "signedBy: expected keyPath",
+		`{"type":"attested","predicateType":"x","signedBy":{"keyPath":"absent.pub"}}`:                                                        "absent.pub does not exist",
+		`{"type":"attested","predicateType":"x","signedBy":{"trustRoot":"public-good","identities":[{"issuer":"i"}]}}`:                       "signedBy: identities[0]",
+		`{"type":"attested","predicateType":"x","signedBy":{"trustRoot":"public-good","identities":[{"issuer":"i","subject":"s"},{}]}}`:      "signedBy: identities[1]",
+		`{"type":"anyOf","of":[null]}`:                                                                                                       "of[0]",
+		`{"type":"anyOf","of":[[null]]}`:                                                                                                     "of[0]: [0]",
+		`{"type":"anyOf","of":[{"type":"allOf","of":null}]}`:                                                                                 "of[0]",
+		`{"type":"anyOf","of":[{"Type":"allOf","of":[{"type":"reject"}]}]}`:                                                                  `unknown key "Type"`,
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"until":""}]}`:                                                       "until: expected a time",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"until":null}]}`:                                                     "until: expected a string",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"until":"2099-01-31T00:00:00Z","until":"2020-01-31T00:00:00Z"}]}`:    `"until" stands here twice`,
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"bundleSigned","keyPath":"cosign.pub"}],"signedBefore":"soon"}]}`:               "signedBefore: expected a time",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"bundleSigned","keyPath":"cosign.pub"},{"type":"anyOf","of":[[{"type":"reject"}]]}],"signedBefore":"2026-01-31T00:00:00Z"}]}`: "signedBefore: nothing proves",
+		`{"type":"anyOf","of":[[{"type":"signedBy","keyType":"GPGKeys","keyPath":"absent.gpg","keyPath":"absent.gpg"}]]}`:                                                                  `"keyPath" stands here twice`,
+		`{"type":"anyOf","of":[[{"type":"signedBy","keyType":"GPGKeys","KeyData":"eA=="}]]}`:                                                                                               "of[0]: [0]:",
+
+		`{"type":"attested","predicateType":"x"}`:                                                           "signedBy: expected",
+		`{"type":"attested","predicateType":"x","signedBy":{"type":"bundleSigned","keyPath":"cosign.pub"}}`: `signedBy: unknown key "type"`,
+		`{"type":"attested",` + slsa + `,"condition":"1 + 1"}`:                                              "condition:",
+		`{"type":"attested",` + slsa + `,"condition":"predicate."}`:                                         "condition:",
+		`{"type":"attested",` + slsa + `,"condition":"nothing == 1"}`:                                       "condition:",
+		`{"type":"attested",` + slsa + `,"condition":true}`:                                                 "condition: expected a string",
+		`{"type":"attested",` + slsa + `,"maxAge":"7d"}`:                                                    "maxAge: expected a duration",
+		`{"type":"attested",` + slsa + `,"maxAge":"-1h"}`:                                                   "maxAge: expected a duration",
+		`{"type":"attested",` + slsa + `,"maxAge":168}`:                                                     "maxAge: expected a string",
 
 		`{"type":"notationSigned","trustStores":{"ca":["ca.crt"]},"trustedIdentities":["x509.subject: C=US, ST=WA, O=acme.example"],"revocation":"skip"}`: "",
 		`{"type":"notationSigned","trustStores":{"ca":["ca.crt"],"signingAuthority":[],"tsa":[]},"trustedIdentities":["*"],"revocation":"skip"}`:          "",
@@ -88,6 +127,15 @@ func TestExtensionsAreReadStrictly(t *testing.T) {
 		`{"type":"anyOf","of":[[{"type":"bundleSigned"}]],"or":1}`:                             `unknown key "or"`,
 		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"until":"tomorrow"}]}`: "until: expected a time",
 		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"signedBefore":"2026-01-31T00:00:00Z"}]}`: "signedBefore: nothing proves",
+		`{"type":"anyOf","of":[{"type":"oneOf","of":[{"type":"reject"}]}]}`:                                       `an object of type "allOf"`,
+		`{"type":"anyOf","of":[{"of":[{"type":"reject"}]}]}`:                                                      `an object of type "allOf"`,
+		`{"type":"anyOf","of":[{"type":"allOf","of":{"type":"reject"}}]}`:                                         "of: expected a list of requirements",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[]}]}`:                                                        "expected a list of 1 to",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"},{"type":"rejct"}]}]}`:                      "rejct",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"untill":"2020-01-31T00:00:00Z"}]}`:       `unknown key "untill"`,
+		`{"type":"anyOf","of":[[{"type":"reject"},{"type":"bundleSigned"}]]}`:                                     "expected keyPath",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"bundleSigned","keyPath":"cosign.pub"},{"type":"sigstoreSigned","keyPath":"cosign.pub","signedIdentity":{"type":"matchRepository"}}],"signedBefore":"2026-01-31T00:00:00Z"}]}`:                   "signedBefore: nothing proves",
+		`{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"bundleSigned","keyPath":"cosign.pub"},{"type":"signedBaseLayer","baseLayerIdentity":{"type":"exactRepository","dockerRepository":"a.example.com/b"}}],"signedBefore":"2026-01-31T00:00:00Z"}]}`: "signedBefore: nothing proves",
 		nested(4): "levels of anyOf",
 	} {
 		w := newWorld(t)
@@ -154,6 +202,21 @@ func TestRevisionCoversExtensions(t *testing.T) {
 	w.write("cosign.pub", string(newSigstoreKey(t).pem()))
 	if load() == first {
 		t.Error("another key has the same revision")
+	}
+}
+
+// TestNothingMeetsAnEmptyAlternative: the zero value denies.
+func TestNothingMeetsAnEmptyAlternative(t *testing.T) {
+	e := newWorld(t).engine(rejectAll)
+	j, err := newJudged(subject(t, v1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []*anyOf{{}, {of: []alternative{{}}}, {of: []alternative{{until: time.Now().Add(time.Hour)}}}} {
+		o, err := x.judge(t.Context(), &judging{engine: e, policy: e.Policy(), image: j, now: time.Now()})
+		if err != nil || o.Allowed {
+			t.Errorf("%+v: %v, %v", x, o, err)
+		}
 	}
 }
 

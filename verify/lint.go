@@ -148,7 +148,7 @@ func eachBase(at string, reqs []*requirement, do func(at string, x *baseLayer)) 
 			do(key, x)
 		case *anyOf:
 			for j, alt := range x.of {
-				eachBase(alt.key(key, j), alt.all, do)
+				eachBase(alternativeKey(key, j, alt.dated()), alt.all, do)
 			}
 		}
 	}

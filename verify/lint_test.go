@@ -104,9 +104,16 @@ func TestLint(t *testing.T) {
 		"weak sigstore key":       {sig(newSigstoreRSA(t, 1024).pem(), identity("matchRepository")), "RSA-1024"},
 		"two keys in one file":    {sig(append(cosign.pem(), newSigstoreKey(t).pem()...), identity("matchRepository")), "only the first counts"},
 		"signedBaseLayer":         {`{"default":[{"type":"signedBaseLayer","baseLayerIdentity":{"type":"matchExact"}}]}`, "denies every image"},
-		"accepts by anyOf":        {`{"default":[{"type":"anyOf","of":[[{"type":"reject"}],[{"type":"insecureAcceptAnything"}]]}]}`, "default[0].of[1]: this alternative accepts anything"},
 		"unimplemented key type":  {`{"default":[{"type":"signedBy","keyType":"signedByGPGKeys","keyData":"eA=="}]}`, "denies every image"},
 		"atomic scope, no match":  {`{"default":[{"type":"reject"}],"transports":{"atomic":{"busybox":[{"type":"reject"}]}}}`, "can never match"},
+		"no condition":            {fmt.Sprintf(`{"default":[{"type":"attested","predicateType":"t","signedBy":{"keyData":%q}}]}`, b64(cosign.pem())), "any attestation of that type will do"},
+		"age without proof":       {fmt.Sprintf(`{"default":[{"type":"attested","predicateType":"t","condition":"true","signedBy":{"keyData":%q},"maxAge":"1h"}]}`, b64(cosign.pem())), "denies every image: without a trustRoot"},
+		"age with a key":          {fmt.Sprintf(`{"default":[{"type":"attested","predicateType":"t","condition":"true","signedBy":{"keyData":%q,"trustRoot":"public-good"},"maxAge":"1h"}]}`, b64(cosign.pem())), "can be stamped again"},
+		"alternative that ended":  {`{"default":[{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"until":"2020-01-31T00:00:00Z"}]}]}`, "has ended on 2020-01-31"},
+		"alternative for all":     {`{"default":[{"type":"anyOf","of":[[{"type":"reject"}],[{"type":"anyOf","of":[[{"type":"insecureAcceptAnything"}]]}]]}]}`, "needs nothing"},
+		"time that nobody proves": {fmt.Sprintf(`{"default":[{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"bundleSigned","keyData":%q}],"signedBefore":"2020-01-31T00:00:00Z"}]}]}`, b64(cosign.pem())), "denies every image: without a trustRoot"},
+		"time, and a root":        {fmt.Sprintf(`{"default":[{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"bundleSigned","keyData":%q,"trustRoot":"public-good"}],"signedBefore":"2020-01-31T00:00:00Z"}]}]}`, b64(cosign.pem())), ""},
+		"weak bundle key":         {fmt.Sprintf(`{"default":[{"type":"bundleSigned","keyData":%q}]}`, b64(newSigstoreRSA(t, 1024).pem())), "it denies every image"},
 		"scope of another's kind": {`{"default":[{"type":"reject"}],"transports":{"docker-daemon":{"busybox":[{"type":"reject"}]}}}`, ""},
 	} {
 		got := warningsOf(t, c.policy)
@@ -170,29 +177,31 @@ func TestRegistriesNamespacesAreLinted(t *testing.T) {
 	}
 }
 
-// TestAcceptsAnything: an alternative that asks for nothing is as good as asking for
-// nothing.
+// TestAcceptsAnything: the default that needs nothing is named as such, also when it
+// does not look like it.
 func TestAcceptsAnything(t *testing.T) {
-	const anything, nothing = `{"type":"insecureAcceptAnything"}`, `{"type":"reject"}`
+	const accept, reject = `{"type":"insecureAcceptAnything"}`, `{"type":"reject"}`
+	anyOf := func(alternatives string) string { return `{"type":"anyOf","of":[` + alternatives + `]}` }
 	for list, want := range map[string]bool{
-		anything:                  true,
-		nothing:                   false,
-		anything + "," + nothing:  false,
-		anything + "," + anything: true,
-		`{"type":"anyOf","of":[[` + anything + `]]}`:                                            true,
-		`{"type":"anyOf","of":[[` + nothing + `],[` + anything + `]]}`:                          true,
-		`{"type":"anyOf","of":[[` + nothing + `,` + anything + `]]}`:                            false,
-		`{"type":"anyOf","of":[{"type":"allOf","of":[` + anything + `]}]}`:                      true,
-		`{"type":"anyOf","of":[[{"type":"anyOf","of":[[` + anything + `]]}]]}`:                  true,
-		`{"type":"anyOf","of":[[` + anything + `]]},` + nothing:                                 false,
-		`{"type":"signedBaseLayer","baseLayerIdentity":{"type":"matchRepository"}},` + anything: false,
+		accept:                true,
+		accept + "," + accept: true,
+		reject:                false,
+		accept + "," + reject: false,
+		anyOf("[" + reject + "],[" + accept + "]"):          true,
+		anyOf("[" + anyOf("["+accept+"]") + "]"):            true,
+		anyOf("[" + reject + "," + accept + "]"):            false,
+		anyOf("["+accept+"]") + "," + reject:                false,
+		anyOf(`{"type":"allOf","of":[` + accept + `]}`):     true,
+		anyOf("["+reject+"]") + "," + accept:                false,
+		anyOf("["+reject+"],["+reject+"]") + "," + accept:   false,
+		anyOf("["+accept+"]") + "," + anyOf("["+accept+"]"): true,
 	} {
 		p, err := newWorld(t).load(`{"default":[` + list + `]}`)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s: %v", list, err)
 		}
-		if p.AcceptsAnything() != want {
-			t.Errorf("%s: expected %v", list, want)
+		if got := p.AcceptsAnything(); got != want {
+			t.Errorf("%s: expected %v, found %v", list, want, got)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"go.podman.io/image/v5/signature"
@@ -114,6 +115,10 @@ func (l *loader) list(raws []json.RawMessage, key string, suspect bool) []*requi
 			out = append(out, r)
 			continue
 		}
+		if problem, fix := typeProblem(raw); problem != "" {
+			l.fault(at, problem, fix)
+			continue
+		}
 		if suspect {
 			if err := tryAlone(raw); err != nil {
 				l.fault(at, err.Error(), "see containers-policy.json(5)")
@@ -180,7 +185,11 @@ func syntax(data []byte) error {
 	var se *json.SyntaxError
 	if errors.As(err, &se) {
 		before := data[:min(int(se.Offset), len(data))]
-		return fmt.Errorf("not JSON: line %d: %w", 1+bytes.Count(before, []byte{'\n'}), err)
+		hint := ""
+		if strings.Contains(se.Error(), "in string escape code") {
+			hint = `; in JSON a backslash is written twice: "github\\.com"`
+		}
+		return fmt.Errorf("not JSON: line %d: %w%s", 1+bytes.Count(before, []byte{'\n'}), err, hint)
 	}
 	return err
 }

@@ -36,7 +36,7 @@ func TestEveryFaultAtOnce(t *testing.T) {
 		t.Fatalf("expected faults, found %v", err)
 	}
 	for _, want := range []string{
-		`default[1]: Unknown policy requirement type "rejct"`,
+		`default[1]: unknown requirement type "rejct"; did you mean "reject"?`,
 		`transports.docker."a.example.com"[0].keyPath: file ` + w.dir + `/absent.gpg does not exist; fix: `,
 		`transports.docker."b.example.com"[0].keyPaths[0]: file ` + w.dir + `/empty.gpg is empty`,
 		`transports.docker."b.example.com"[0].keyPaths[1]: file text.gpg holds no usable OpenPGP public key`,

@@ -25,18 +25,13 @@ func (p *Policy) AcceptsAnything() bool {
 	return acceptAnything(p.byDefault)
 }
 
-// acceptAnything tells whether every image meets all of the requirements.
+// acceptAnything tells whether an image needs nothing to meet all of reqs.
 func acceptAnything(reqs []*requirement) bool {
-	return !slices.ContainsFunc(reqs, func(r *requirement) bool { return !r.acceptsAnything() })
-}
-
-// acceptsAnything tells whether every image meets the requirement: by itself, or by
-// an alternative that asks for nothing.
-func (r *requirement) acceptsAnything() bool {
-	if x, ok := r.ext.(*anyOf); ok {
-		return slices.ContainsFunc(x.of, func(a alternative) bool { return acceptAnything(a.all) })
-	}
-	return r.kind == typeAccept
+	return !slices.ContainsFunc(reqs, func(r *requirement) bool {
+		x, _ := r.ext.(*anyOf)
+		nothing := x != nil && slices.ContainsFunc(x.of, func(a alternative) bool { return acceptAnything(a.all) })
+		return r.kind != typeAccept && !nothing
+	})
 }
 
 // Scopes lists the scopes that policy.json configures for a transport, sorted;

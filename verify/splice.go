@@ -81,8 +81,5 @@ func (s *splicer) requirement() bool {
 // isExtension tells whether a requirement is of a type that the library does not
 // know and this package does.
 func isExtension(raw json.RawMessage) bool {
-	var t struct {
-		Type string `json:"type"`
-	}
-	return json.Unmarshal(raw, &t) == nil && extensionTypes[t.Type]
+	return extensionTypes[typeOf(raw)]
 }

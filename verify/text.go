@@ -15,10 +15,10 @@ const (
 
 // clean makes untrusted text fit to be shown: nothing that is not printable
 // (control characters, line breaks, bidirectional overrides), bounded length.
-func clean(s string) string { return cleanTo(s, maxText) }
+func clean(s string) string { return cleaned(s, maxText) }
 
-// cleanTo is clean with another bound.
-func cleanTo(s string, most int) string {
+// cleaned is clean with a bound of its own, in runes.
+func cleaned(s string, most int) string {
 	var b strings.Builder
 	n := 0
 	for _, r := range s {

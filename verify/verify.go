@@ -28,6 +28,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/manifest"
+
+	"github.com/pullgate/pullgate/verify/discover"
 )
 
 // Transports of policy.json under which an image can be judged.
@@ -56,6 +58,10 @@ type Subject struct {
 	Index []byte
 	// Transport is the section of policy.json: TransportDocker when empty.
 	Transport string
+	// Asker tells apart whose credentials evidence is fetched with, any bytes; empty:
+	// the gate's own. A verdict is the same for all, but that nobody can tell may be
+	// so for one asker only.
+	Asker string
 }
 
 // Decision of a verdict. The zero value denies.
@@ -187,7 +193,8 @@ type Verifier interface {
 
 // ManifestDigest computes the digest of a manifest with the algorithm given,
 // leaving out the signatures of Docker schema 1 manifests as their digests do
-// (manifest.Digest of containers/image). The zero algorithm is sha256.
+// (manifest.Digest of containers/image). The zero algorithm is sha256. More values
+// than [discover.MaxValues] are an error: its reader would build all of them.
 func ManifestDigest(b []byte, alg digest.Algorithm) (d digest.Digest, err error) {
 	// The reader of schema 1 signatures trips over some malformed ones.
 	defer func() {
@@ -195,6 +202,9 @@ func ManifestDigest(b []byte, alg digest.Algorithm) (d digest.Digest, err error)
 			d, err = "", fmt.Errorf("the manifest's signatures cannot be read: %v", r)
 		}
 	}()
+	if err := discover.CheckValues(b); err != nil {
+		return "", fmt.Errorf("the manifest cannot be read: %w", err)
+	}
 	if alg == "" || alg == digest.SHA256 {
 		return manifest.Digest(b)
 	}

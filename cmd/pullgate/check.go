@@ -9,8 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/pullgate/pullgate/config"
 	"github.com/pullgate/pullgate/proxy"
 	"github.com/pullgate/pullgate/proxy/audit"
 	"github.com/pullgate/pullgate/verify"
@@ -34,7 +37,10 @@ func checkCommand() *cobra.Command {
 
 IMAGE is written with its registry (registry.example.com:5000/app:v1), or as a client
 would ask the gate for it. Exit status: 0 allowed (or forwarded by a report-only scope),
-1 denied, 2 could not decide, which includes a configuration that cannot be used.`,
+1 denied, 2 could not decide, which includes a configuration that cannot be used.
+
+A registry with credentials: client is asked without any, or with those of --auth-file
+when the flag is given: name the auth.json of somebody who may pull there.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return &exitError{exitInconclusive, "expected one IMAGE, like registry.example.com/app:v1; see pullgate check --help"}
@@ -63,6 +69,7 @@ func check(c *cobra.Command, image string) report {
 	cfg, policy, err := loadConfig(c.Flags())
 	var g *gate
 	if err == nil {
+		asClient(cfg, c.Flags())
 		g, err = newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{}, everybody)
 	}
 	if err != nil {
@@ -72,6 +79,18 @@ func check(c *cobra.Command, image string) report {
 	ctx, cancel := context.WithTimeout(c.Context(), checkTimeout)
 	defer cancel()
 	return judgeImage(ctx, g, image)
+}
+
+// asClient has registries that are asked with their clients' own credentials asked
+// with those of --auth-file. They are somebody's own then only when the flag names
+// them: the gate's account is not for these registries.
+func asClient(cfg *config.Config, flags *pflag.FlagSet) {
+	if !flags.Changed("auth-file") {
+		return
+	}
+	for i := range cfg.Upstreams {
+		cfg.Upstreams[i].Credentials = config.CredentialsGate
+	}
 }
 
 // noRecords is the audit log of a check, which is no pull.
@@ -102,6 +121,9 @@ func judgeImage(ctx context.Context, g *gate, image string) report {
 	r.Digest = out.Digest.String()
 	if err != nil {
 		r.Decision, r.Error = proxy.DecisionOf(err), err.Error()
+		if ref != nil && g.upstream.ClientCredentials(reference.Domain(ref)) {
+			r.Error += " (asked without credentials, as its clients have their own: --auth-file FILE asks with those of an auth.json)"
+		}
 		return r
 	}
 	r.Decision, r.Via, r.Verdict = out.Word(), out.Via, &out.Verdict

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -40,42 +42,90 @@ func addConfigFlags(f *pflag.FlagSet) {
 	}
 }
 
-// loadConfig reads the configuration and the policy that it names, and reports
-// the faults of both at once.
+// loadConfig reads the configuration and what it names: the policy, the auth file and
+// the trust roots. It reports the faults of all of them at once.
 func loadConfig(f *pflag.FlagSet) (*config.Config, *verify.Policy, error) {
-	file, err := f.GetString("config")
+	l, err := inspectConfig(f)
+	if err == nil {
+		err = l.err()
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	if file == "" && os.Getenv("PULLGATE_CONFIG") == "" {
-		file = "pullgate.yaml"
+	return l.cfg, l.policy, nil
+}
+
+// inspected is a configuration that may have faults.
+type inspected struct {
+	cfg    *config.Config // nil when it could not be read
+	policy *verify.Policy
+	whole  bool // the settings have no fault, whatever the files have that they name
+	faults []string
+}
+
+func (l *inspected) err() error {
+	if len(l.faults) == 0 {
+		return nil
 	}
+	return fmt.Errorf("the configuration cannot be used:\n%s", strings.Join(l.faults, "\n"))
+}
+
+func (l *inspected) fault(err error) {
+	if err != nil {
+		l.faults = append(l.faults, err.Error())
+	}
+}
+
+// configFile is the file that the flags or the environment name, or the usual one.
+func configFile(f *pflag.FlagSet) (file string, named bool, err error) {
+	if file, err = f.GetString("config"); err != nil || file != "" {
+		return file, true, err
+	}
+	if file = os.Getenv("PULLGATE_CONFIG"); file != "" {
+		return file, true, nil
+	}
+	return "pullgate.yaml", false, nil
+}
+
+// givenFlags are the settings that flags set.
+func givenFlags(f *pflag.FlagSet) map[string]string {
 	set := map[string]string{}
 	for key := range flagKeys {
 		if fl := f.Lookup(flagName(key)); fl.Changed {
 			set[key] = fl.Value.String()
 		}
 	}
-	cfg, err := config.Inspect(config.LoadOptions{File: file, Environ: os.Environ(), Flags: set})
-	var faults []string
+	return set
+}
+
+// inspectConfig looks at everything that can be told without dialling. An error is
+// one of the flags.
+func inspectConfig(f *pflag.FlagSet) (*inspected, error) {
+	file, _, err := configFile(f)
 	if err != nil {
-		faults = append(faults, err.Error())
+		return nil, err
 	}
-	var policy *verify.Policy
-	if cfg != nil && cfg.Policy != "" {
-		if policy, err = verify.LoadPolicy(policyOptions(cfg)); err != nil && !missing(cfg.Policy) {
-			faults = append(faults, err.Error())
+	l := &inspected{}
+	l.cfg, err = config.Inspect(config.LoadOptions{File: file, Environ: os.Environ(), Flags: givenFlags(f)})
+	l.fault(err)
+	l.whole = err == nil
+	if l.cfg == nil {
+		return l, nil
+	}
+	var known config.Faults
+	errors.As(err, &known)
+	if l.cfg.Policy != "" {
+		if l.policy, err = verify.LoadPolicy(policyOptions(l.cfg)); err != nil && !missing(l.cfg.Policy) {
+			l.fault(err)
 		}
-		if cfg.AuthFile != "" && !missing(cfg.AuthFile) {
-			if err := authfile.Check(cfg.AuthFile); err != nil {
-				faults = append(faults, err.Error())
-			}
-		}
 	}
-	if len(faults) > 0 {
-		return nil, nil, fmt.Errorf("the configuration cannot be used:\n%s", strings.Join(faults, "\n"))
+	if l.cfg.AuthFile != "" && !missing(l.cfg.AuthFile) {
+		l.fault(authfile.Check(l.cfg.AuthFile))
 	}
-	return cfg, policy, nil
+	for _, x := range rootFaults(l.cfg, known) {
+		l.fault(x)
+	}
+	return l, nil
 }
 
 // missing reports whether a file is not there, which the configuration's own
@@ -95,32 +145,49 @@ func configCommand() *cobra.Command {
 	check := &cobra.Command{
 		Use:   "check",
 		Short: "Report every fault of the configuration and its policy",
-		Long:  "Report every fault of the configuration, the policy, its keys and registries.d, each with file, key and fix.\nWarnings do not fail. Exit status 0 when the gate would start, 1 otherwise.",
+		Long:  "Report every fault of the configuration, the policy, its keys, registries.d and the trust roots, each with file, key and fix.\nNothing is dialled. Warnings do not fail. Exit status 0 when the gate would start, 1 otherwise.",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, policy, err := loadConfig(c.Flags())
+			l, err := inspectConfig(c.Flags())
 			if err != nil {
 				return err
 			}
-			logger := newLogger(cfg, c.ErrOrStderr())
-			g, err := newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{}, func(names proxy.Names) (*auth.Authority, error) {
-				return checkAccess(cfg, names, logger)
-			})
-			if err != nil {
-				return err
-			}
-			g.upstream.Close()
-			if err := checkServing(cfg); err != nil {
-				return err
-			}
-			for _, w := range warnings(cfg, policy) {
-				fmt.Fprintln(c.OutOrStdout(), "warning: "+w)
-			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "ok: policy revision %s\n", policy.Revision())
-			return err
+			return checkConfig(l, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	addConfigFlags(check.Flags())
 	c.AddCommand(check)
 	return c
+}
+
+// checkConfig says what is wrong with a configuration, or that nothing is.
+func checkConfig(l *inspected, stdout, stderr io.Writer) error {
+	var access *auth.Authority
+	if l.whole { // what faulty settings say of access and certificates may not be what is meant
+		var err error
+		access, err = checkAccess(l.cfg, namesOf(l.cfg), newLogger(l.cfg, stderr))
+		l.fault(err)
+		l.fault(checkServing(l.cfg))
+	}
+	if err := l.err(); err != nil {
+		return err
+	}
+	g, err := newGate(l.cfg, l.policy, slog.New(slog.DiscardHandler), noRecords{}, func(proxy.Names) (*auth.Authority, error) {
+		return access, nil
+	})
+	if err != nil {
+		return err
+	}
+	g.upstream.Close()
+	if _, err := g.fronts(); err != nil {
+		return err
+	}
+	for _, w := range warnings(l.cfg, l.policy, g.roots) {
+		fmt.Fprintln(stdout, "warning: "+w)
+	}
+	for _, n := range rootNotes(g.roots) {
+		fmt.Fprintln(stdout, "note: "+n)
+	}
+	_, err = fmt.Fprintf(stdout, "ok: policy revision %s\n", g.engine.Revision())
+	return err
 }

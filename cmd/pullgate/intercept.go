@@ -17,6 +17,10 @@ import (
 
 // openIntercept listens for clients that use the gate as their HTTP proxy.
 func (g *gate) openIntercept(records audit.Sink) error {
+	fronts, err := g.fronts()
+	if err != nil {
+		return err
+	}
 	certFile, keyFile := g.cfg.CAFiles()
 	ca, err := intercept.LoadOrCreateCA(certFile, keyFile)
 	if err != nil {
@@ -31,7 +35,7 @@ func (g *gate) openIntercept(records audit.Sink) error {
 		},
 		Identify: g.access.IdentifyProxy,
 		Tunnel:   g.cfg.Intercept.Tunnel,
-		Fronts:   g.fronts(),
+		Fronts:   fronts,
 		Own:      g.own(),
 		CA:       ca,
 		Audit:    records,
@@ -66,21 +70,27 @@ func (g *gate) plainHTTP(registry string) bool {
 }
 
 // fronts are hosts of registries that must not be reachable through a tunnel that
-// was opened for another host.
-func (g *gate) fronts() []string {
-	const most = 64
+// was opened for another host. More of them than can be looked for are an error.
+func (g *gate) fronts() ([]string, error) {
+	if len(g.cfg.Intercept.Tunnel) == 0 {
+		return nil, nil // nothing is tunnelled
+	}
 	var hosts []string
 	if hub, served := g.served("docker.io"); served {
 		hosts = append(hosts, endpointHost(config.DefaultEndpoint(hub)))
 	}
 	for _, u := range g.cfg.Upstreams {
 		for _, h := range []string{u.Registry, endpointHost(u.Endpoint)} {
-			if h != "" && len(hosts) < most && !slices.Contains(hosts, h) {
+			if h != "" && !slices.Contains(hosts, h) {
 				hosts = append(hosts, h)
 			}
 		}
 	}
-	return hosts
+	if len(hosts) > intercept.MaxFronts {
+		return nil, fmt.Errorf("intercept.tunnel: expected none, or at most %d hosts of upstreams, names and endpoints: each is looked for behind every tunnel; found %d",
+			intercept.MaxFronts, len(hosts))
+	}
+	return hosts, nil
 }
 
 // own are the addresses that the gate itself listens on.

@@ -10,10 +10,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/pullgate/pullgate/config"
 	"github.com/pullgate/pullgate/verify"
+	"github.com/pullgate/pullgate/verify/discover"
 )
 
 func policyCommand() *cobra.Command {
@@ -28,10 +32,11 @@ func policyLintCommand() *cobra.Command {
 		Short: "Report faults and warnings of a policy.json, and whether it stays one for podman",
 		Long: `Report faults and warnings of a policy.json, and whether it stays one for podman.
 
-Without FILE it is the policy that the configuration names. FILE is looked at by itself:
-trust roots that it names count as configured, and registries.d is read where
---registries-d says so. Exit status: 0 the policy can be used, 1 it has faults. Warnings
-do not fail.`,
+Without FILE it is the policy that the configuration names. FILE is looked at as if the
+configuration named it, with its registries_d, trust_roots and signature_repositories;
+trust roots that it has not count as configured, and it is said which. Without a
+configuration, registries.d is read where --registries-d says so. Exit status: 0 the
+policy can be used, 1 it has faults. Warnings do not fail.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			l, err := lintPolicy(c, args)
@@ -53,11 +58,16 @@ do not fail.`,
 
 // lint is what is said about one policy.json.
 type lint struct {
-	file   string
-	policy *verify.Policy // nil with a fault
-	fault  error
-	named  []string // trust roots of a policy that is looked at by itself
-	paths  []string // relative key files
+	file     string
+	policy   *verify.Policy // nil with a fault
+	fault    error
+	named    []string // trust roots that the policy names and no configuration has
+	paths    []string // relative key files
+	config   string   // the configuration that applies; empty: none
+	ignored  string   // a configuration that has faults, so that none applies
+	places   string   // registries.d, empty: none
+	revision string
+	notes    []string
 }
 
 // lintPolicy loads FILE or the configured policy. An error is one of the
@@ -68,18 +78,68 @@ func lintPolicy(c *cobra.Command, args []string) (*lint, error) {
 		if err != nil {
 			return nil, err
 		}
-		l := &lint{file: cfg.Policy, policy: policy}
+		l := &lint{file: cfg.Policy, policy: policy, places: cfg.RegistriesD}
+		if l.config, _, err = configFile(c.Flags()); err != nil {
+			return nil, err
+		}
 		_, l.paths = scanPolicy(cfg.Policy)
-		return l, nil
+		l.revision, l.notes, err = revisionOf(cfg, policy)
+		return l, err
 	}
 	l := &lint{file: args[0]}
-	dir, err := c.Flags().GetString(flagName("registries_d"))
+	l.named, l.paths = scanPolicy(l.file)
+	cfg, err := l.configure(c.Flags())
 	if err != nil {
 		return nil, err
 	}
-	l.named, l.paths = scanPolicy(l.file)
-	l.policy, l.fault = verify.LoadPolicy(verify.Options{PolicyFile: l.file, RegistriesDir: dir, TrustRoots: l.named})
-	return l, nil
+	if cfg == nil {
+		if l.places, err = c.Flags().GetString(flagName("registries_d")); err != nil {
+			return nil, err
+		}
+		l.policy, l.fault = verify.LoadPolicy(verify.Options{PolicyFile: l.file, RegistriesDir: l.places, TrustRoots: l.named})
+		if l.fault == nil {
+			l.revision = l.policy.Revision()
+		}
+		return l, nil
+	}
+	l.places = cfg.RegistriesD
+	o := policyOptions(cfg)
+	l.named = slices.DeleteFunc(l.named, func(name string) bool { return slices.Contains(o.TrustRoots, name) })
+	o.PolicyFile, o.TrustRoots = l.file, append(o.TrustRoots, l.named...)
+	if l.policy, l.fault = verify.LoadPolicy(o); l.fault == nil {
+		l.revision, l.notes, err = revisionOf(cfg, l.policy)
+	}
+	return l, err
+}
+
+// configure finds the configuration that applies to FILE; nil when there is none. One
+// that nobody named and that has faults is not used, and said not to be.
+func (l *lint) configure(f *pflag.FlagSet) (*config.Config, error) {
+	file, named, err := configFile(f)
+	if err != nil || !named && missing(file) {
+		return nil, err
+	}
+	set := givenFlags(f)
+	set["policy"] = l.file
+	cfg, err := config.Inspect(config.LoadOptions{File: file, Environ: os.Environ(), Flags: set})
+	var faults config.Faults
+	errors.As(err, &faults)
+	// Whether FILE can be read is said where it is read.
+	faults = slices.DeleteFunc(faults, func(x config.Fault) bool { return x.Key == "policy" })
+	if cfg != nil {
+		for _, x := range rootFaults(cfg, faults) {
+			faults = append(faults, config.Fault{Problem: x.Error()})
+		}
+	}
+	switch {
+	case len(faults) == 0 && cfg != nil:
+		l.config = file
+		return cfg, nil
+	case named:
+		return nil, fmt.Errorf("the configuration cannot be used:\n%w", faults)
+	}
+	l.ignored = file
+	return nil, nil
 }
 
 // maxScanned bounds the policy.json that is scanned, in bytes.
@@ -141,6 +201,7 @@ func walkPolicy(v any, key string, visit func(key, value string)) {
 func (l *lint) print(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "policy      %s\n", l.file)
+	l.printConfig(&b)
 	if l.fault != nil {
 		for line := range strings.Lines(l.fault.Error()) {
 			fmt.Fprintf(&b, "fault       %s\n", strings.TrimRight(line, "\n"))
@@ -152,13 +213,45 @@ func (l *lint) print(w io.Writer) error {
 	for _, x := range l.policy.Warnings() {
 		fmt.Fprintf(&b, "warning     %s\n", x.Error())
 	}
-	if len(l.named) > 0 {
-		fmt.Fprintf(&b, "note        taken to be in trust_roots of the configuration: %s\n", strings.Join(l.named, ", "))
+	switch {
+	case len(l.named) > 0 && l.config != "":
+		fmt.Fprintf(&b, "warning     not in trust_roots of %s, without which the gate does not take this policy: %s\n", l.config, shown(l.named))
+	case len(l.named) > 0:
+		fmt.Fprintf(&b, "note        taken to be in trust_roots of the configuration: %s\n", shown(l.named))
 	}
 	l.printPodman(&b)
-	fmt.Fprintf(&b, "revision    %s\nresult      ok\n", l.policy.Revision())
+	printRevision(&b, l.revision, l.notes)
+	fmt.Fprintf(&b, "result      ok\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// printConfig says what besides the file was used.
+func (l *lint) printConfig(b *strings.Builder) {
+	switch {
+	case l.config != "":
+		fmt.Fprintf(b, "config      %s: its registries_d, trust_roots and signature_repositories apply\n", l.config)
+	case l.ignored != "":
+		fmt.Fprintf(b, "config      none: %s has faults, see pullgate config check\n", l.ignored)
+	default:
+		fmt.Fprintf(b, "config      none\n")
+	}
+	places := l.places
+	if places == "" {
+		places = "none: GPG signatures are looked for in " + discover.DefaultLookaside
+	}
+	fmt.Fprintf(b, "registries  %s\n", places)
+}
+
+// shown joins names that a file gave, so that they can neither steer a terminal nor
+// look like further lines.
+func shown(names []string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.Join(names, ", "))
 }
 
 // printPodman says whether other programs can read the file.
@@ -173,7 +266,7 @@ func (l *lint) printPodman(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "podman      yes: it has no extension requirement, so podman, skopeo and CRI-O read it too\n")
 	if len(l.paths) > 0 {
-		fmt.Fprintf(b, "note        podman counts relative paths from where it is started: write %s with the whole path\n", strings.Join(l.paths, ", "))
+		fmt.Fprintf(b, "note        podman counts relative paths from where it is started: write %s with the whole path\n", shown(l.paths))
 	}
 }
 
@@ -184,17 +277,22 @@ func policyShowCommand() *cobra.Command {
 		Short: "Print the scopes as the gate reads them, without key material",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, policy, err := loadConfig(c.Flags())
+			cfg, policy, err := loadConfig(c.Flags())
+			if err != nil {
+				return err
+			}
+			revision, notes, err := revisionOf(cfg, policy)
 			if err != nil {
 				return err
 			}
 			if asJSON {
 				return writeJSON(c.OutOrStdout(), struct {
 					Revision string             `json:"revision"`
+					Notes    []string           `json:"notes,omitempty"`
 					Scopes   []verify.ScopeInfo `json:"scopes"`
-				}{policy.Revision(), policy.Show()})
+				}{revision, notes, policy.Show()})
 			}
-			return showPolicy(c.OutOrStdout(), policy)
+			return showPolicy(c.OutOrStdout(), policy, revision, notes)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
@@ -202,7 +300,7 @@ func policyShowCommand() *cobra.Command {
 	return c
 }
 
-func showPolicy(w io.Writer, policy *verify.Policy) error {
+func showPolicy(w io.Writer, policy *verify.Policy, revision string, notes []string) error {
 	var b strings.Builder
 	for _, s := range policy.Show() {
 		name := s.Scope
@@ -214,9 +312,16 @@ func showPolicy(w io.Writer, policy *verify.Policy) error {
 			printInfo(&b, "  ", r)
 		}
 	}
-	fmt.Fprintf(&b, "revision    %s\n", policy.Revision())
+	printRevision(&b, revision, notes)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func printRevision(b *strings.Builder, revision string, notes []string) {
+	for _, n := range notes {
+		fmt.Fprintf(b, "note        %s\n", n)
+	}
+	fmt.Fprintf(b, "revision    %s\n", revision)
 }
 
 // printInfo says what one requirement is, each line after indent.
@@ -236,6 +341,9 @@ func printInfo(b *strings.Builder, indent string, r verify.RequirementInfo) {
 	}
 	for _, id := range r.Identities {
 		line("identity", id)
+	}
+	for _, a := range r.Authorities {
+		line("authority", a)
 	}
 	line("trust root", r.TrustRoot)
 	line("would pass", r.WouldPass)

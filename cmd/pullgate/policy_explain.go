@@ -51,8 +51,9 @@ func unrootedGate(cfg *config.Config, policy *verify.Policy) (*gate, error) {
 // explained is an explanation with what the configuration makes of it.
 type explained struct {
 	verify.Explanation
-	ReportOnly bool   `json:"reportOnly"`
-	Revision   string `json:"revision"`
+	ReportOnly bool     `json:"reportOnly"`
+	Revision   string   `json:"revision"`
+	Notes      []string `json:"notes,omitempty"` // about the revision
 }
 
 func explain(c *cobra.Command, image string) (explained, error) {
@@ -69,7 +70,10 @@ func explain(c *cobra.Command, image string) (explained, error) {
 	if err != nil {
 		return explained{}, err
 	}
-	x := explained{Explanation: policy.Explain(g.upstream.Transport(reference.Domain(ref)), ref), Revision: policy.Revision()}
+	x := explained{Explanation: policy.Explain(g.upstream.Transport(reference.Domain(ref)), ref)}
+	if x.Revision, x.Notes, err = revisionOf(cfg, policy); err != nil {
+		return explained{}, err
+	}
 	x.ReportOnly = g.handler.ReportOnly(ref, x.Scope)
 	return x, nil
 }
@@ -105,7 +109,7 @@ func (x explained) print(w io.Writer) error {
 	} else {
 		fmt.Fprintf(&b, "enforced    what is denied is not forwarded\n")
 	}
-	fmt.Fprintf(&b, "revision    %s\n", x.Revision)
+	printRevision(&b, x.Revision, x.Notes)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -90,6 +90,12 @@ func (f *placeholders) requirements(images []carried, s *scopeProposal) []wanted
 		for _, o := range every {
 			out = append(out, f.requirement([]offer{o}, sets))
 		}
+		// The one who stands for all may be the one who planted his evidence on all, beside
+		// publishers who sign by turns.
+		if rest := others(sets, every); !slices.ContainsFunc(rest, func(s offered) bool { return len(s) == 0 }) {
+			s.either = true
+			out = append(out, f.either(cover(rest), rest)...)
+		}
 		return out
 	}
 	s.either = true
@@ -132,6 +138,18 @@ func common(sets []offered) []offer {
 		if i := slices.IndexFunc(out, same); i < 0 { // sorted: the tightest comes first
 			out = append(out, o)
 		}
+	}
+	return out
+}
+
+// others are the sets without the signers of some offers.
+func others(sets []offered, of []offer) []offered {
+	out := make([]offered, len(sets))
+	for i, set := range sets {
+		out[i] = maps.Clone(set)
+		maps.DeleteFunc(out[i], func(o offer, _ []verify.Evidence) bool {
+			return slices.ContainsFunc(of, func(x offer) bool { return x.wide() == o.wide() })
+		})
 	}
 	return out
 }

@@ -43,6 +43,7 @@ func suggest(c *cobra.Command, images []string) error {
 	cfg, policy, err := loadConfig(c.Flags())
 	var g *gate
 	if err == nil {
+		asClient(cfg, c.Flags())
 		g, err = unrootedGate(cfg, policy)
 	}
 	if err != nil {

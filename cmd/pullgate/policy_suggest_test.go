@@ -97,7 +97,7 @@ func TestSuggestionAcceptsTheImage(t *testing.T) {
 				key, ca, root string
 				code          int
 			}{{"cosign.pub", "ca.crt", "acme", 0}, {"other.pub", "other-ca.crt", "other", 1}} {
-				policy := strings.Replace(found[1], "{", `{"default":[{"type":"reject"}],`, 1)
+				policy := found[1]
 				for placeholder, file := range map[string]string{
 					`REPLACE-cosign-\d+\.pub`: trust.key, `REPLACE-ca-\d+\.crt`: trust.ca, `REPLACE-revoked-\d+\.crl`: "none-revoked.crl", `REPLACE-tsa-\d+\.crt`: "tsa.crt",
 				} {
@@ -253,6 +253,8 @@ func TestPropose(t *testing.T) {
 		// What somebody planted is required beside the rest: it can deny, not let in.
 		"planted": {[]carried{image(t, ":v1", gpg("0x1", app+":v1"), keyless("evil"))},
 			`[{"type":"bundleSigned","trustRoot":"root","identities":[{"issuer":"https://i.example","subject":"evil"}]},{"type":"signedBy","keyType":"GPGKeys","keyPath":"REPLACE-key-1.gpg"}]`, 0},
+		"planted beside signers by turns": {[]carried{image(t, ":v1", gpg("0x1", app+":v1"), keyless("evil")), image(t, ":v2", gpg("0x2", app+":v2"), keyless("evil"))},
+			`[{"type":"bundleSigned","trustRoot":"root","identities":[{"issuer":"https://i.example","subject":"evil"}]},{"type":"signedBy","keyType":"GPGKeys","keyPaths":["REPLACE-key-1.gpg","REPLACE-key-2.gpg"]}]`, 0},
 		"about another image": {[]carried{image(t, ":v1", with(keyless("a"), func(e *verify.Evidence) { e.About = false }))}, `[{"type":"reject"}]`, 1},
 		"malformed":           {[]carried{image(t, ":v1", with(gpg("0x1", app+":v1"), func(e *verify.Evidence) { e.Problem = "malformed" }))}, `[{"type":"reject"}]`, 1},
 		"without a time":      {[]carried{image(t, ":v1", with(keyless("a"), func(e *verify.Evidence) { e.Logged = false }))}, `[{"type":"reject"}]`, 1},

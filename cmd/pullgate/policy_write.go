@@ -261,8 +261,13 @@ func (p proposal) print(w io.Writer) error {
 		return err
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "\nThis is a proposal. Nothing was verified: whoever may push can have written what was found.\n\n")
-	if err := writeJSON(&b, map[string]any{"transports": p.transports}); err != nil {
+	fmt.Fprintf(&b, "\nThis is a proposal. Nothing was verified: whoever may push can have written what was found.\nIt is a whole policy.json; where there is one already, take over the scopes.\n\n")
+	// A whole file, so that it can be checked as it is. What no scope names is refused.
+	policy := struct {
+		Default    []wanted                       `json:"default"`
+		Transports map[string]map[string][]wanted `json:"transports"`
+	}{[]wanted{{Type: "reject"}}, p.transports}
+	if err := writeJSON(&b, policy); err != nil {
 		return err
 	}
 	b.WriteByte('\n')

@@ -110,7 +110,7 @@ func (g *gate) reload(asked bool) {
 	g.metrics.PolicyReload(true)
 	g.metrics.PolicyLoaded(g.engine.Revision(), time.Now())
 	g.logger.Info("policy reloaded", "revision", g.engine.Revision(), "was", old)
-	for _, w := range p.Warnings() {
+	for _, w := range append(p.Warnings(), verify.RootWarnings(p, inForce(g.roots))...) {
 		g.logger.Warn("policy", "warning", w.Error())
 	}
 }

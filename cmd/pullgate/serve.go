@@ -147,7 +147,7 @@ func namesOf(cfg *config.Config) proxy.Names {
 }
 
 func (g *gate) newHandler(via string, records audit.Sink) (*proxy.Handler, error) {
-	verdicts, err := cache.NewVerdicts(g.engine, cache.VerdictOptions{
+	verdicts, err := cache.NewVerdicts(proxy.Limited(g.engine, g.names), cache.VerdictOptions{
 		Size: g.cfg.Verdicts.Size, AllowedTTL: g.cfg.Verdicts.AllowedTTL, DeniedTTL: g.cfg.Verdicts.DeniedTTL,
 		Observe: g.observeVerdict,
 	})
@@ -215,7 +215,7 @@ func serve(ctx context.Context, cfg *config.Config, policy *verify.Policy, stdou
 	}
 	defer g.upstream.Close()
 	g.audit = records
-	for _, w := range warnings(cfg, policy) {
+	for _, w := range warnings(cfg, policy, g.roots) {
 		logger.Warn("configuration", "warning", w)
 	}
 	if err := g.open(watched); err != nil {

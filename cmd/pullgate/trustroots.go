@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
 	"github.com/pullgate/pullgate/config"
+	"github.com/pullgate/pullgate/verify"
 	"github.com/pullgate/pullgate/verify/trustroot"
 )
 
@@ -26,14 +29,103 @@ func openRoots(cfg *config.Config, web trustroot.Web, logger *slog.Logger) (*tru
 	o := trustroot.Options{StateDir: cfg.StateDir, Offline: cfg.Offline, Web: web,
 		Warn: func(text string) { logger.Warn("trust roots", "warning", text) }}
 	for _, r := range cfg.TrustRoots {
-		o.Roots = append(o.Roots, trustroot.Source{Name: r.Name, File: r.TrustedRoot, MaxAge: r.MaxAge,
-			TUF: trustroot.TUF{Mirror: r.TUF.Mirror, Root: r.TUF.Root, Target: r.TUF.Target}})
+		o.Roots = append(o.Roots, rootSource(r))
 	}
 	set, err := trustroot.Open(o)
 	if err != nil {
 		return nil, fmt.Errorf("trust_roots: %w", err)
 	}
 	return set, nil
+}
+
+func rootSource(r config.TrustRoot) trustroot.Source {
+	return trustroot.Source{Name: r.Name, File: r.TrustedRoot, MaxAge: r.MaxAge,
+		TUF: trustroot.TUF{Mirror: r.TUF.Mirror, Root: r.TUF.Root, Target: r.TUF.Target}}
+}
+
+// noWeb is the client of those who only look at what is on disk.
+type noWeb struct{}
+
+func (noWeb) Get(context.Context, string) (io.ReadCloser, error) {
+	return nil, errors.New("nothing is fetched to look at a configuration")
+}
+
+// rootFaults says which trust roots cannot be used, where they are configured and
+// what to write. Items with a fault that is known already are left out.
+func rootFaults(cfg *config.Config, known config.Faults) []error {
+	var out []error
+	for i, r := range cfg.TrustRoots {
+		at := fmt.Sprintf("trust_roots[%d]", i)
+		if known.Has(at) {
+			continue
+		}
+		_, err := trustroot.Open(trustroot.Options{StateDir: cfg.StateDir, Offline: cfg.Offline, Web: noWeb{}, Roots: []trustroot.Source{rootSource(r)}})
+		var faults trustroot.Faults
+		if !errors.As(err, &faults) {
+			continue
+		}
+		for _, f := range faults {
+			key, fix := at+".tuf", "start once without offline, or bring trust_roots of the state_dir of a gate that is online"
+			switch {
+			case f.File != "" && f.File == r.TrustedRoot:
+				key, fix = at+".trusted_root", "put a trusted_root.json of the sigstore instance there, or name another file"
+			case f.File != "" && f.File == r.TUF.Root:
+				key, fix = at+".tuf.root", "put a root.json of the TUF repository there that was received in a way that is trusted"
+			}
+			out = append(out, cfg.Fault(key, fmt.Sprintf("trust root %s: %v", r.Name, f.Err), fix))
+		}
+	}
+	return out
+}
+
+// inForce makes of a set what the policy is judged with; nil when none are configured.
+func inForce(set *trustroot.Set) verify.Roots {
+	if set == nil {
+		return nil
+	}
+	return set
+}
+
+// revisionOf is the revision that a gate with this configuration has, without
+// dialling, and what there is to say about it.
+func revisionOf(cfg *config.Config, policy *verify.Policy) (revision string, notes []string, err error) {
+	set, err := openRoots(cfg, noWeb{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return "", nil, err
+	}
+	return verify.Revision(policy, inForce(set)), rootNotes(set), nil
+}
+
+// rootNotes names the trust roots that are still to be fetched.
+func rootNotes(set *trustroot.Set) []string {
+	if set == nil {
+		return nil
+	}
+	var out []string
+	for _, name := range set.Names() {
+		if r, _ := set.Get(name); r.Material == nil {
+			out = append(out, fmt.Sprintf("trust root %s was not fetched yet and is not in state_dir: the gate gets another revision than this one when it has it, and answers 503 until then where it is needed", name))
+		}
+	}
+	return out
+}
+
+// rootWarnings says which trust roots are stale, and which requirements cannot be met
+// by those that there are.
+func rootWarnings(policy *verify.Policy, set *trustroot.Set) []string {
+	if set == nil {
+		return nil
+	}
+	var out []string
+	for _, name := range set.Names() {
+		if r, _ := set.Get(name); r.Stale && r.Material != nil {
+			out = append(out, fmt.Sprintf("trust_roots: trust root %s is stale, and what needs it is answered with 503: %s", name, r.Problem))
+		}
+	}
+	for _, w := range verify.RootWarnings(policy, set) {
+		out = append(out, w.Error())
+	}
+	return out
 }
 
 // rootNames are the trust roots that the policy may name.
@@ -107,7 +199,12 @@ func (g *gate) refreshRootsOnce(ctx context.Context) error {
 	}
 	if changed {
 		g.logger.Info("trust roots refreshed", "revision", g.engine.Revision())
+		for _, w := range rootWarnings(g.engine.Policy(), g.roots) {
+			g.logger.Warn("trust roots", "warning", w)
+		}
 	}
+	loaded, _ := g.policy.state()
+	g.metrics.PolicyLoaded(g.engine.Revision(), loaded) // a root may have got stale since, too
 	for _, name := range g.roots.Names() {
 		if r, _ := g.roots.Get(name); !r.Refreshed.IsZero() {
 			g.metrics.TrustRoot(name, r.Refreshed)

@@ -1,34 +1,294 @@
 package main
 
 import (
-	"errors"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/pullgate/pullgate/config"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/spf13/pflag"
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/pullgate/pullgate/verify"
 )
 
-// A root is asked for again before it is too old, and soon when it could not be had.
-func TestTrustRootsAreRefreshedInTime(t *testing.T) {
-	tuf := func(age time.Duration) config.TrustRoot {
-		return config.TrustRoot{MaxAge: age, TUF: config.TrustRootTUF{Mirror: "https://tuf.example"}}
+// rootedPolicy names the trust root acme, in a way that a root without logs can meet.
+const rootedPolicy = `{"default":[{"type":"bundleSigned","trustRoot":"acme","identities":[{"issuer":"https://i.example","subject":"s"}],"thresholds":{"tlog":0,"sct":0,"timestamps":1}}]}`
+
+// site is a directory with a configuration, a policy and a trusted_root.json.
+type site struct {
+	t   *testing.T
+	dir string
+}
+
+// newSite writes a configuration with these trust_roots, YAML from line 3 on.
+func newSite(t *testing.T, roots string) *site {
+	t.Helper()
+	s := &site{t, t.TempDir()}
+	good, err := os.ReadFile(filepath.Join(vectors, "trust", "trusted_root.json"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	down := errors.New("the mirror is down")
-	for name, c := range map[string]struct {
-		roots []config.TrustRoot
-		err   error
-		want  time.Duration
-	}{
-		"no maximum age":        {[]config.TrustRoot{tuf(0)}, nil, time.Hour},
-		"a long one":            {[]config.TrustRoot{tuf(720 * time.Hour)}, nil, time.Hour},
-		"a short one":           {[]config.TrustRoot{tuf(720 * time.Hour), tuf(10 * time.Minute)}, nil, 5 * time.Minute},
-		"a file":                {[]config.TrustRoot{{MaxAge: time.Minute, TrustedRoot: "root.json"}}, nil, time.Hour},
-		"out of order":          {[]config.TrustRoot{tuf(0)}, down, time.Minute},
-		"out of order, shorter": {[]config.TrustRoot{tuf(time.Minute)}, down, 30 * time.Second},
-		"never all the time":    {[]config.TrustRoot{tuf(time.Nanosecond)}, nil, time.Second},
-	} {
-		if got := refreshAfter(c.roots, c.err); got != c.want {
-			t.Errorf("%s: expected %s, found %s", name, c.want, got)
+	s.write("trusted_root.json", string(good))
+	s.write("policy.json", rootedPolicy)
+	s.write("pullgate.yaml", "policy: policy.json\nupstreams: [{registry: registry.example}]\n"+roots+"\nstate_dir: state\ndefault_registry: registry.example\n")
+	return s
+}
+
+func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *site) write(name, content string) {
+	s.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(s.path(name)), 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(s.path(name), []byte(content), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) age(name string, d time.Duration) {
+	s.t.Helper()
+	at := time.Now().Add(-d)
+	if err := os.Chtimes(s.path(name), at, at); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// ask runs a command with the site's configuration.
+func (s *site) ask(args ...string) (int, string) {
+	s.t.Helper()
+	return command(s.t, append(args, "--config", s.path("pullgate.yaml"))...)
+}
+
+// gate is one that has just started.
+func (s *site) gate() *gate {
+	s.t.Helper()
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	addConfigFlags(flags)
+	if err := flags.Set("config", s.path("pullgate.yaml")); err != nil {
+		s.t.Fatal(err)
+	}
+	cfg, policy, err := loadConfig(flags)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	g, err := newGate(cfg, policy, slog.New(slog.DiscardHandler), noRecords{}, everybody)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(g.upstream.Close)
+	return g
+}
+
+var revisionLine = regexp.MustCompile(`(?m)revision[" :]+([0-9a-f]{64})`)
+
+// commandsThatPrintTheRevision print that of the files.
+func (s *site) commandsThatPrintTheRevision() map[string][]string {
+	return map[string][]string{
+		"config check":        {"config", "check"},
+		"policy show":         {"policy", "show"},
+		"policy show --json":  {"policy", "show", "--json"},
+		"policy explain":      {"policy", "explain", "app:v1"},
+		"policy lint":         {"policy", "lint"},
+		"policy lint FILE":    {"policy", "lint", s.path("policy.json")},
+		"config check POLICY": {"config", "check", "--policy", s.path("policy.json")},
+	}
+}
+
+func (s *site) expectTheGatesRevision(want string, note bool) {
+	s.t.Helper()
+	for name, args := range s.commandsThatPrintTheRevision() {
+		code, out := s.ask(args...)
+		found := revisionLine.FindStringSubmatch(out)
+		if code != 0 || found == nil || found[1] != want {
+			s.t.Errorf("%s: exit %d, expected revision %s:\n%s", name, code, want, out)
+		}
+		if strings.Contains(out, "was not fetched yet") != note {
+			s.t.Errorf("%s: says that a root is still to be fetched: %t\n%s", name, !note, out)
+		}
+	}
+}
+
+// The revision that is printed for files is that of the gate with these files, so
+// that one can see whether they are in force.
+func TestRevisionIsTheGates(t *testing.T) {
+	s := newSite(t, "trust_roots: [{name: acme, trusted_root: trusted_root.json, max_age: 720h}]")
+	g := s.gate()
+	first := g.engine.Revision()
+	s.expectTheGatesRevision(first, false)
+
+	s.age("trusted_root.json", 960*time.Hour)
+	g.refreshRootsOnce(t.Context())
+	stale := g.engine.Revision()
+	if stale == first {
+		t.Error("a root that got stale is not another revision")
+	}
+	s.expectTheGatesRevision(stale, false)
+}
+
+// For a root by TUF it is that of the last good one, without dialling.
+func TestRevisionWithTUF(t *testing.T) {
+	const mirror = "https://tuf.invalid"
+	s := newSite(t, `trust_roots: [{name: acme, max_age: 720h, tuf: {mirror: "`+mirror+`", root: root.json}}]`)
+	first := tufRoot(t)
+	s.write("root.json", string(first))
+	s.expectTheGatesRevision(s.gate().engine.Revision(), true)
+
+	id := sha256.New()
+	fmt.Fprintf(id, "%q %q %q\n", "acme", mirror, "trusted_root.json")
+	id.Write(first)
+	good, err := os.ReadFile(s.path("trusted_root.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(filepath.Join("state", "trust_roots", hex.EncodeToString(id.Sum(nil)[:16]), "last-good.json"), string(good))
+	s.expectTheGatesRevision(s.gate().engine.Revision(), false)
+}
+
+// tufRoot is the first root.json of a TUF repository.
+func tufRoot(t *testing.T) []byte {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := metadata.KeyFromPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := metadata.Root(time.Now().Add(time.Hour))
+	for _, role := range []string{"root", "timestamp", "snapshot", "targets"} {
+		if err := root.Signed.AddKey(key, role); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signer, err := signature.LoadSigner(private, crypto.Hash(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := root.Sign(signer); err != nil {
+		t.Fatal(err)
+	}
+	b, err := root.ToBytes(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// A root whose time jumps back, or into the future, ends what rests on it at once;
+// config check warns.
+func TestAStaleRootEndsItsVerdicts(t *testing.T) {
+	s := newSite(t, "trust_roots: [{name: acme, trusted_root: trusted_root.json, max_age: 720h}]")
+	g := s.gate()
+	ref, err := reference.ParseNormalizedNamed("registry.example/app:v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := verify.Subject{Ref: ref, Digest: digest.FromString("x")}
+	revision, basis := g.engine.Basis(image)
+	for _, age := range []time.Duration{960 * time.Hour, -time.Hour} {
+		s.age("trusted_root.json", age)
+		g.refreshRootsOnce(t.Context())
+		if r, b := g.engine.Basis(image); r == revision || b == basis {
+			t.Errorf("age %s: verdicts stay in force", age)
+		}
+		code, out := s.ask("config", "check")
+		if code != 0 || !strings.Contains(out, "warning: trust_roots: trust root acme is stale") || !strings.Contains(out, "touch the file when it is current") {
+			t.Errorf("age %s: exit %d: %s", age, code, out)
+		}
+		s.age("trusted_root.json", 0)
+		g.refreshRootsOnce(t.Context())
+		if r, b := g.engine.Basis(image); r != revision || b != basis {
+			t.Errorf("age %s: a root that is good again is another", age)
+		}
+	}
+	if _, out := s.ask("config", "check"); strings.Contains(out, "stale") {
+		t.Errorf("found %s", out)
+	}
+}
+
+// A root that cannot be used is a fault like others: told with them, with its place.
+func TestRootFaultsAmongOthers(t *testing.T) {
+	s := newSite(t, `trust_roots:
+  - {name: good, trusted_root: trusted_root.json}
+  - name: acme
+    trusted_root: broken.json
+  - {name: gone, trusted_root: gone.json}
+  - name: mirror
+    tuf: {mirror: "https://tuf.invalid", root: broken.json}
+auth: {htpasswd: htpasswd}`)
+	s.write("broken.json", `{"mediaType": "text/plain"}`)
+	s.write("htpasswd", "alice:plain\n")
+	s.write("policy.json", `{"default":[{"type":"rejct"}]}`)
+	expect := func(want ...string) {
+		t.Helper()
+		code, out := s.ask("config", "check")
+		if code != 1 {
+			t.Errorf("exit %d: %s", code, out)
+		}
+		for _, want := range want {
+			if n := strings.Count(out, want); n != 1 {
+				t.Errorf("expected %q once, found it %d times in:\n%s", want, n, out)
+			}
+		}
+	}
+	file, broken := s.path("pullgate.yaml"), s.path("broken.json")
+	roots := []string{
+		file + ":6: trust_roots[1].trusted_root: trust root acme: " + broken + ": expected a trusted_root.json of sigstore",
+		file + ":9: trust_roots[3].tuf.root: trust root mirror: " + broken + ": expected a root.json of TUF",
+		`did you mean "reject"?`,
+	}
+	expect(append(roots, "trust_roots[2].trusted_root: ", "gone.json", "put a trusted_root.json of the sigstore instance there")...)
+	// Who may pull is looked at when the settings have no fault.
+	s.write("gone.json", "{}")
+	expect(append(roots, "trust_roots[2].trusted_root: trust root gone: ", "htpasswd:1")...)
+	for _, args := range [][]string{{"policy", "show"}, {"check", "app:v1"}} {
+		if _, out := s.ask(args...); !strings.Contains(out, file+":6: trust_roots[1].trusted_root") {
+			t.Errorf("%s: %s", args, out)
+		}
+	}
+}
+
+// What the policy asks for and the root has not is told where both are known.
+func TestRootsWithoutLogsAreWarnedAbout(t *testing.T) {
+	s := newSite(t, "trust_roots: [{name: acme, trusted_root: trusted_root.json}]")
+	if code, out := s.ask("config", "check"); code != 0 || strings.Contains(out, "denies every image") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	s.write("policy.json", `{"default":[{"type":"bundleSigned","trustRoot":"acme","identities":[{"issuer":"https://i.example","subject":"s"}]}]}`)
+	if code, out := s.ask("config", "check"); code != 0 || !strings.Contains(out, "policy.json: default[0].thresholds: denies every image: it asks for 1 (tlog), the default,") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+}
+
+// show says by which certificates notation's signers are known, and which identities
+// are expressions.
+func TestShowSaysWhoIsTrusted(t *testing.T) {
+	s := newSite(t, "trust_roots: [{name: acme, trusted_root: trusted_root.json}]")
+	ca, err := filepath.Abs(filepath.Join(vectors, "trust", "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("policy.json", `{"default":[
+		{"type":"notationSigned","trustStores":{"ca":["`+ca+`"]},"trustedIdentities":["x509.subject: C=US, ST=WA, O=acme.example"],"revocation":"skip"},
+		{"type":"bundleSigned","trustRoot":"acme","identities":[{"issuer":"https://i.example","subjectRegExp":"https://s\\.example"}]}]}`)
+	code, out := s.ask("policy", "show")
+	for _, want := range []string{`authority: ca sha256:[0-9a-f]{64}, \S`, `identity: subjectRegExp https://s\\\.example \(issuer https://i\.example\)`} {
+		if code != 0 || !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("exit %d, expected %s in:\n%s", code, want, out)
 		}
 	}
 }

@@ -7,16 +7,20 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/net/publicsuffix"
+
 	"github.com/pullgate/pullgate/config"
 	"github.com/pullgate/pullgate/verify"
+	"github.com/pullgate/pullgate/verify/trustroot"
 )
 
 // warnings says what is allowed but weakens the gate, or will surprise: a line each.
-func warnings(cfg *config.Config, policy *verify.Policy) []string {
+func warnings(cfg *config.Config, policy *verify.Policy, roots *trustroot.Set) []string {
 	out := append([]string(nil), cfg.Warnings...)
 	for _, w := range policy.Warnings() {
 		out = append(out, w.Error())
 	}
+	out = append(out, rootWarnings(policy, roots)...)
 	add := func(key, format string, args ...any) { out = append(out, key+": "+fmt.Sprintf(format, args...)) }
 	if policy.AcceptsAnything() {
 		add("policy", "the default accepts anything: an image whose name no scope matches needs no signature; make the default reject")
@@ -44,6 +48,11 @@ func warnings(cfg *config.Config, policy *verify.Policy) []string {
 			}
 		}
 	}
+	for _, entry := range cfg.Intercept.Tunnel {
+		if domain, wild := strings.CutPrefix(entry, "*."); wild && rented(domain) {
+			add("intercept.tunnel", "%s: anybody can have a name below %s, and serve images there that nobody judges; name the hosts that clients need", entry, domain)
+		}
+	}
 	if len(cfg.ReportOnly) > 0 {
 		add("report_only", "not enforced, only recorded: %s", strings.Join(cfg.ReportOnly, ", "))
 	}
@@ -54,6 +63,13 @@ func warnings(cfg *config.Config, policy *verify.Policy) []string {
 		add("listen", "%s is reached without TLS: clients cannot tell the gate from somebody in between; set tls.cert and tls.key, or put TLS in front", cfg.Listen)
 	}
 	return out
+}
+
+// rented tells whether names below a domain are given to anybody who asks, as those of
+// most content stores are (publicsuffix.org).
+func rented(domain string) bool {
+	suffix, _ := publicsuffix.PublicSuffix("x." + domain)
+	return suffix == domain
 }
 
 // servesAny tells whether a rule's scope is about a registry that is served.

@@ -29,8 +29,8 @@ var reasons = map[string]string{
 	"dsse-statement-unknown-type_fail":                          `found "https://in-toto.io/Statement/v2"`,
 	"key-with-timestamp-other-artifact_fail":                    "message signature: expected one over",
 	"npm-provenance-other-digest_fail":                          "expected a subject with digest",
-	"npm-provenance-other-workflow_fail":                        "no matching CertificateIdentity",
-	"othername-email_fail":                                      "no matching CertificateIdentity",
+	"npm-provenance-other-workflow_fail":                        "expected subject https://github.com/sigstore/sigstore-js/.github/workflows/release.yml@refs/heads/mai: signed by",
+	"othername-email_fail":                                      "expected subject foo@oidc.local: signed by",
 	"rekor2-dsse-mismatch-envelope_fail":                        "dsse implementation for version '0.0.2' not found",
 	"rekor2-multiple-timestamps-one-outside-cert-validity_fail": "expected every timestamp to lie within the certificate's validity",
 }

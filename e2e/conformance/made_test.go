@@ -164,7 +164,7 @@ func contents() map[string]made {
 		"intoto-log-entry-mismatch_fail":      {from: "intoto-with-custom-trust-root", edit: moreSpace, why: "payload hash"},
 
 		"managed-key-happy-path": {from: keyed},
-		"managed-key-no-key_fail": {from: keyed, why: "not enough verified log entries",
+		"managed-key-no-key_fail": {from: keyed, why: "signed by a key, expected a certificate",
 			args: func(args []string) []string {
 				return slices.Replace(args, slices.Index(args, "--key"), slices.Index(args, "--key")+2, "--certificate-identity", identity, "--certificate-oidc-issuer", issuer)
 			}},

@@ -27,6 +27,7 @@ type Record struct {
 	Kind       string    `json:"kind"`
 	Client     string    `json:"client"`
 	Identity   string    `json:"identity"`
+	Login      string    `json:"login"`
 	Mode       string    `json:"mode"`
 	UserAgent  string    `json:"user_agent"`
 	Method     string    `json:"method"`

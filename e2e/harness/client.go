@@ -57,7 +57,7 @@ type Client interface {
 }
 
 // Clients are the constructors of all clients. Each starts what its client needs
-// and skips (or with CI=true fails) the test when that is not installed.
+// and fails the test when that is not installed.
 var Clients = []struct {
 	Name string
 	New  func(t testing.TB) Client

@@ -31,7 +31,7 @@
 //
 // Everything listens on loopback and lives in temporary directories. Processes
 // are ended by the process ID that was started, and they end with the test
-// program. A program that is missing skips the test, or fails it when the
-// environment has CI=true. Functions take a testing.TB and end the test when
-// something that is not under test goes wrong.
+// program. A program that is missing fails the test, or skips it when the
+// environment has TEST_GAPS=allowed. Functions take a testing.TB and end the
+// test when something that is not under test goes wrong.
 package harness

@@ -49,6 +49,10 @@ type Record struct {
 	// Identity is who asked, as "user:alice", "certificate:node1.example" or
 	// "network:10.0.0.7"; empty when nobody needs to say.
 	Identity string `json:"identity,omitempty"`
+	// Login is what the client showed a registry that is asked with its clients' own
+	// credentials: "basic:alice", "bearer:alice" or "bearer:sha256:…". The registry
+	// checked it, not the gate.
+	Login string `json:"login,omitempty"`
 	// Mode is the way in when it is not a plain listener: "intercept", "mirror".
 	Mode string `json:"mode,omitempty"`
 	// UserAgent is what the client says it is. Untrusted.

@@ -26,6 +26,7 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = appendField(b, `,"kind":`, r.Kind)
 	b = appendField(b, `,"client":`, r.Client)
 	b = appendField(b, `,"identity":`, r.Identity)
+	b = appendField(b, `,"login":`, r.Login)
 	b = appendField(b, `,"mode":`, r.Mode)
 	b = appendField(b, `,"user_agent":`, r.UserAgent)
 	b = appendField(b, `,"method":`, r.Method)

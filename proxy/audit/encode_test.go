@@ -20,7 +20,7 @@ func full() Record {
 		RequestID: "0f8fad5bd9cb469f",
 		Kind:      KindManifest,
 		Client:    "192.0.2.7",
-		Identity:  "user:alice", Mode: "intercept",
+		Identity:  "user:alice", Login: "basic:corp", Mode: "intercept",
 		UserAgent:  "containers/5.36.2 (github.com/containers/image)",
 		Method:     "GET",
 		Registry:   "docker.io",
@@ -41,7 +41,7 @@ func full() Record {
 
 func TestARecordAsItIsWritten(t *testing.T) {
 	r := full()
-	want := `{"time":"2026-03-01T11:30:15.123456789Z","request_id":"0f8fad5bd9cb469f","kind":"manifest","client":"192.0.2.7","identity":"user:alice","mode":"intercept",` +
+	want := `{"time":"2026-03-01T11:30:15.123456789Z","request_id":"0f8fad5bd9cb469f","kind":"manifest","client":"192.0.2.7","identity":"user:alice","login":"basic:corp","mode":"intercept",` +
 		`"user_agent":"containers/5.36.2 (github.com/containers/image)","method":"GET","registry":"docker.io",` +
 		`"repository":"library/nginx","reference":"1.27","digest":"sha256:` + strings.Repeat("ab", 32) + `","scope":"docker.io/library",` +
 		`"decision":"allowed","reasons":["signed by a key of the scope"],"signers":["GPG key 0123456789ABCDEF"],"evidence":["sha256:00"],` +

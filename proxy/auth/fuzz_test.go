@@ -58,6 +58,22 @@ func FuzzAuthorization(f *testing.F) {
 	})
 }
 
+func FuzzShown(f *testing.F) {
+	for _, s := range []string{"", "Basic YWxpY2U6cw==", "Basic c2VjcmV0Og==", "basic YTpiOmM=", "Bearer x", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.", "Bearer ", "Negotiate x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		got := Shown(header)
+		if (got == "") != (header == "") || len(got) > 10*maxPrinted || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Fatalf("%q", got)
+		}
+		r := &http.Request{Header: http.Header{"Authorization": {header}}}
+		if user, password, ok := r.BasicAuth(); ok && len(password) > 8 && !strings.Contains(user, password) && strings.Contains(got, password) {
+			t.Fatalf("%q holds the password", got)
+		}
+	})
+}
+
 func FuzzScope(f *testing.F) {
 	for _, s := range []string{"", "repository:a:pull", "repository:h:5000/a:pull,push", "registry:catalog:*", "a", "::", "a::b", ":a:b", strings.Repeat("a:b:c ", 17), "repository:a:pull  repository:b:pull", "repository:a:"} {
 		f.Add(s)

@@ -46,8 +46,8 @@ import (
 	"github.com/pullgate/pullgate/proxy/internal/address"
 )
 
-// maxFronts bounds Options.Fronts: each is one more request of a probe.
-const maxFronts = 64
+// MaxFronts bounds Options.Fronts: each is one more request of a probe.
+const MaxFronts = 64
 
 // Options wire a [Handler]. Registry, Serve, Identify, CA, Audit and Logger are
 // needed.
@@ -118,8 +118,8 @@ func New(o Options) (*Handler, error) {
 			return nil, fmt.Errorf("intercept: option %s is missing", name)
 		}
 	}
-	if len(o.Fronts) > maxFronts {
-		return nil, fmt.Errorf("intercept: expected at most %d fronts, found %d", maxFronts, len(o.Fronts))
+	if len(o.Fronts) > MaxFronts {
+		return nil, fmt.Errorf("intercept: expected at most %d fronts, found %d", MaxFronts, len(o.Fronts))
 	}
 	for _, f := range o.Fronts {
 		if _, err := parseAuthority(strings.ToLower(f), httpsPort); err != nil {

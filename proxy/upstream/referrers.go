@@ -13,6 +13,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/pullgate/pullgate/verify/discover"
 )
 
 // Bounds of a list of referrers.
@@ -34,13 +36,15 @@ func (r *remote) referrers(ctx context.Context, subject reference.Canonical) ([]
 	return list, "referrers API", err
 }
 
-// referrersByAPI reads all pages of the referrers API. They are asked for
-// unfiltered: what registries report as artifactType is unreliable.
+// referrersByAPI reads all pages of the referrers API, which together may be as large
+// as one manifest. They are asked for unfiltered: what registries report as
+// artifactType is unreliable.
 func (r *remote) referrersByAPI(ctx context.Context, subject reference.Canonical) ([]ocispec.Descriptor, error) {
 	c := call{kind: "referrers", op: opName("referrers", subject), method: http.MethodGet,
 		path:   repoPath(subject, "referrers", subject.Digest().String()),
 		accept: ocispec.MediaTypeImageIndex, repo: reference.TrimNamed(subject)}
 	all := []ocispec.Descriptor{}
+	left := r.opt.ManifestLimit
 	for page := 1; ; page++ {
 		a, err := r.do(ctx, c)
 		if err != nil {
@@ -53,10 +57,11 @@ func (r *remote) referrersByAPI(ctx context.Context, subject reference.Canonical
 			a.close()
 			return nil, a.invalid("expected referrers of type %s, found %.100q", ocispec.MediaTypeImageIndex, t)
 		}
-		b, err := a.bytes(r.opt.ManifestLimit)
+		b, err := a.bytes(left)
 		if err != nil {
 			return nil, err
 		}
+		left -= int64(len(b))
 		if all, err = addReferrers(all, b); err != nil {
 			return nil, a.invalid("%w", err)
 		}
@@ -133,6 +138,9 @@ func addReferrers(all []ocispec.Descriptor, index []byte) ([]ocispec.Descriptor,
 		SchemaVersion int                   `json:"schemaVersion"`
 		MediaType     string                `json:"mediaType"`
 		Manifests     *[]ocispec.Descriptor `json:"manifests"`
+	}
+	if err := discover.CheckValues(index); err != nil {
+		return nil, err
 	}
 	if err := json.Unmarshal(index, &page); err != nil {
 		return nil, fmt.Errorf("expected an image index: %w", errJSON(err))

@@ -63,6 +63,9 @@ func TestReferrersLists(t *testing.T) {
 		"link to another port": link(`<https://127.0.0.1/v2/x/referrers/` + digest.FromString("").String() + `?page=2>; rel="next"`),
 		"link of great length": link(`<?page=` + strings.Repeat("2", 5000) + `>; rel="next"`),
 		"link to another path": link(`</v2/y/referrers/z?page=2>; rel="next"`),
+		"link to another scheme": func(w http.ResponseWriter, r *http.Request) {
+			link(`<https://`+r.Host+r.URL.Path+`?page=2>; rel="next"`)(w, r)
+		},
 		"link without a query": link(`<>; rel="next"`),
 		"link to itself":       link(`<?>; rel="next"`),
 		"unreadable link":      link(`next`),
@@ -76,12 +79,20 @@ func TestReferrersLists(t *testing.T) {
 			w.Header().Set("Link", `<?page=`+r.URL.Query().Get("page")+`1>; rel="next"`)
 			referrersPage(w, 0, 101)
 		},
+		"too large in all": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", ocispec.MediaTypeImageIndex)
+			if n := r.URL.Query().Get("page"); len(n) < 5 {
+				w.Header().Set("Link", `<?page=`+n+`1>; rel="next"`)
+			}
+			fmt.Fprintf(w, `{"schemaVersion":2,"manifests":[],"annotations":{"x":%q}}`, strings.Repeat("x", 1<<20))
+		},
 		"an HTML page": func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>") },
 		"JSON of another type": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			io.WriteString(w, `{"schemaVersion":2,"manifests":[]}`)
 		},
 		"an image manifest": index(string(imageManifest(""))),
+		"many of nothing":   index(`{"schemaVersion":2,"manifests":[` + strings.Repeat("{},", 1<<20) + `{}]}`),
 		"not JSON":          index(`{`),
 		"no schema version": index(`{"manifests":[]}`),
 		"a bad digest":      index(`{"schemaVersion":2,"manifests":[{"digest":"sha256:../x","size":1}]}`),
@@ -99,8 +110,11 @@ func TestReferrersLists(t *testing.T) {
 			srv := serve(t, h)
 			_, err := open(t, options(srv.URL)).Referrers(t.Context(), of(t, "r.example/x", nil))
 			wantKind(t, err, Invalid)
+			if name == "many of nothing" && !strings.Contains(err.Error(), "values") {
+				t.Errorf("all of it was built before it was refused: %v", err)
+			}
 			n := len(srv.requests())
-			if n > maxReferrerPages || n > 1 && strings.HasPrefix(name, "link to another") {
+			if n > maxReferrerPages || n > 1 && (strings.HasPrefix(name, "link to another") || name == "link of great length") {
 				t.Errorf("%d requests", n)
 			}
 		})

@@ -2,11 +2,14 @@ package upstream
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/distribution/reference"
+
+	"github.com/pullgate/pullgate/verify/discover"
 )
 
 // extensionLife is how long a registry's word about its signature API counts.
@@ -45,8 +48,15 @@ func (r *remote) signatures(ctx context.Context, ref reference.Canonical) ([][]b
 			Content []byte `json:"content"`
 		} `json:"signatures"`
 	}
-	if err := a.json(r.opt.ManifestLimit, &list); err != nil {
+	b, err := a.bytes(r.opt.ManifestLimit)
+	if err != nil {
 		return nil, true, err
+	}
+	if err := discover.CheckValues(b); err != nil {
+		return nil, true, a.invalid("%w", err)
+	}
+	if err := json.Unmarshal(b, &list); err != nil {
+		return nil, true, a.invalid("expected JSON: %w", errJSON(err))
 	}
 	var sigs [][]byte
 	for _, s := range list.Signatures {

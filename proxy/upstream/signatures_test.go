@@ -26,6 +26,7 @@ func TestExtensionSignatures(t *testing.T) {
 		none   bool // not supported
 		fails  bool
 		kind   Kind
+		says   string
 	}{
 		"not announced":       {ping: 200, none: true},
 		"announced otherwise": {ping: 200, header: "true", none: true},
@@ -40,7 +41,9 @@ func TestExtensionSignatures(t *testing.T) {
 		"list is down":      {ping: 200, header: "1", status: 502, fails: true, kind: Unavailable},
 		"not JSON":          {ping: 200, header: "1", status: 200, body: "<html>", fails: true, kind: Invalid},
 		"not base64":        {ping: 200, header: "1", status: 200, body: `{"signatures":[{"schemaVersion":2,"type":"atomic","content":"§"}]}`, fails: true, kind: Invalid},
-		"oversize":          {ping: 200, header: "1", status: 200, body: strings.Repeat(" ", 4<<20+1), fails: true, kind: Invalid},
+		"many of nothing": {ping: 200, header: "1", status: 200, fails: true, kind: Invalid, says: "values",
+			body: `{"signatures":[` + strings.Repeat("{},", 1<<20) + `{}]}`},
+		"oversize": {ping: 200, header: "1", status: 200, body: strings.Repeat(" ", 4<<20+1), fails: true, kind: Invalid},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -61,6 +64,9 @@ func TestExtensionSignatures(t *testing.T) {
 			sigs, supported, err := open(t, options(srv.URL)).ExtensionSignatures(t.Context(), ref)
 			if tt.fails {
 				wantKind(t, err, tt.kind)
+				if !strings.Contains(fmt.Sprint(err), tt.says) {
+					t.Errorf("expected an error about %s, found %v", tt.says, err)
+				}
 				return
 			}
 			var got []string

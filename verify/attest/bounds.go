@@ -142,8 +142,9 @@ func matched(text, pattern ref.Val) (int, ref.Val) {
 	return len(t) * len(p) / 40, nil
 }
 
-// weight is how many values there are in v, at most one more than maxCompared. Lists
-// in an expression can hold one value many times, so only counting tells.
+// weight is how many values there are in v, a text counting once more for each KiB, and
+// a little more than maxCompared where it is more. Lists in an expression can hold one
+// value many times, so only counting tells.
 func weight(v ref.Val) int {
 	left := maxCompared
 	weigh(v, &left)
@@ -153,6 +154,8 @@ func weight(v ref.Val) int {
 func weigh(v ref.Val, left *int) {
 	*left--
 	switch v := v.(type) {
+	case types.String: // compared byte by byte
+		*left -= len(v) >> 10
 	case traits.Mapper:
 		for it := v.Iterator(); *left >= 0 && it.HasNext() == types.True; {
 			if item, ok := v.Find(it.Next()); ok {

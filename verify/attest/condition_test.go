@@ -258,6 +258,30 @@ func TestBombs(t *testing.T) {
 	}
 }
 
+// TestLongTextsPay: a text in a list is compared byte by byte, and pays for it.
+func TestLongTextsPay(t *testing.T) {
+	text := strings.Repeat("a", 1<<20)
+	doc := statement("t", `{"n":[1`+strings.Repeat(",1", 1000)+`],"a":["`+text+`"],"b":["`+text+`"]}`)
+	if ok, err := ask(t, `predicate.n.all(x, predicate.a == predicate.b)`, doc); ok || err == nil || !strings.Contains(err.Error(), "costs more") {
+		t.Errorf("found %v, %v", ok, err)
+	}
+	if ok, err := ask(t, `predicate.a == predicate.b && predicate.a in [predicate.b]`, doc); !ok || err != nil {
+		t.Errorf("found %v, %v", ok, err)
+	}
+}
+
+// TestMapsPay: every member of two maps that are compared is counted.
+func TestMapsPay(t *testing.T) {
+	var m strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&m, `"%d":1,`, i)
+	}
+	doc := statement("t", `{"n":[1`+strings.Repeat(",1", 1000)+`],"a":{`+m.String()+`"z":1},"b":{`+m.String()+`"z":1}}`)
+	if ok, err := ask(t, `predicate.n.all(x, predicate.a == predicate.b)`, doc); ok || err == nil || !strings.Contains(err.Error(), "costs more") {
+		t.Errorf("found %v, %v", ok, err)
+	}
+}
+
 // shared is a list that holds one value many times, levels deep: small in memory,
 // endless to walk.
 func shared(levels int) string {

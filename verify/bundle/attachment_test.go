@@ -184,6 +184,20 @@ func TestSigChainCompletesTheRoot(t *testing.T) {
 	denied(t, v, err, "leaf certificate verification failed")
 }
 
+// TestSigChainAddsToNoRootWithIntermediates: an intermediate that was taken out of the
+// trust root, because its key was lost, must not come back with the signature.
+func TestSigChainAddsToNoRootWithIntermediates(t *testing.T) {
+	lost, left := newECDSA(t, elliptic.P256()), newECDSA(t, elliptic.P256())
+	rc, withdrawn, rest := twoIntermediates(t, lost.Public(), left.Public())
+	w := newWorld(t).under(rc, rest, withdrawn, lost)
+	s := w.sig(keyless{}, simpleSigning(subject))
+	v, err := bundle.VerifySigstore(s, subject, w.trust())
+	denied(t, v, err, "leaf certificate verification failed")
+	if _, err := bundle.VerifySigstore(s, subject, w.withoutIntermediates()); err != nil {
+		t.Errorf("under a root that names no intermediate: %v", err)
+	}
+}
+
 // envelope is a DSSE envelope in JSON.
 func envelope(t testing.TB, key crypto.Signer, payload []byte) []byte {
 	t.Helper()
@@ -210,6 +224,7 @@ func TestAttByKey(t *testing.T) {
 		"no envelope":       {[]byte(`{}`), "expected payload type"},
 		"two signatures":    {[]byte(strings.Replace(string(good), `"signatures":[`, `"signatures":[{"sig":"AAAA"},`, 1)), "exactly one signature"},
 		"garbage":           {[]byte("\x00garbage"), "malformed JSON"},
+		"many of nothing":   {[]byte(`{"signatures":[` + strings.Repeat("{},", 1<<20) + `{}]}`), "values"},
 		"not an object":     {[]byte(`[]`), "expected a DSSE envelope"},
 		"no statement":      {envelope(t, k, []byte(`{}`)), "_type"},
 		"statement of yore": {envelope(t, k, []byte(strings.Replace(string(statement(subject, slsaType)), "Statement/v1", "Statement/v9", 1))), "_type"},

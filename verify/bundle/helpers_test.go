@@ -434,6 +434,29 @@ func (w *world) withoutIntermediates() *bundle.Trust {
 	return tr
 }
 
+// twoIntermediates is a root with two intermediates of the given keys.
+func twoIntermediates(t testing.TB, one, other crypto.PublicKey) (rc, first, second *x509.Certificate) {
+	t.Helper()
+	key := newECDSA(t, elliptic.P256())
+	tpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "root"}, NotBefore: time.Now().Add(-3 * time.Hour), NotAfter: time.Now().Add(3 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	rc = selfIssue(t, tpl, tpl, key.Public(), key)
+	tpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
+	tpl.Subject.CommonName = "one"
+	first = selfIssue(t, tpl, rc, one, key)
+	tpl.Subject.CommonName = "other"
+	return rc, first, selfIssue(t, tpl, rc, other, key)
+}
+
+// under is a deployment whose trust root has the intermediate named, while
+// certificates are issued by another one.
+func (w *world) under(rc, named, issuing *x509.Certificate, key crypto.Signer) *world {
+	w.t.Helper()
+	out := newWorldOf(w.t, rc, named, key)
+	out.inter = issuing
+	return out
+}
+
 // certMaterial holds a certificate and a timestamp.
 func certMaterial(c *x509.Certificate, stamp []byte) *protobundle.VerificationMaterial {
 	return &protobundle.VerificationMaterial{

@@ -38,6 +38,7 @@ func TestMalformedBundles(t *testing.T) {
 		"member in two names": {strings.Replace(good, `{`, `{"media_type":"x",`, 1), "expected a sigstore bundle"},
 		"deep":                {strings.Repeat("[", 1000) + strings.Repeat("]", 1000), "nested at most"},
 		"huge":                {good + strings.Repeat(" ", 4<<20), "bytes of a bundle"},
+		"many of nothing":     {`{"verificationMaterial":{"tlogEntries":[` + strings.Repeat("{},", 1<<20) + `{}]}}`, "values"},
 		"null":                {"null", "expected a sigstore bundle"},
 	} {
 		t.Run(name, func(t *testing.T) {

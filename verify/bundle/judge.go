@@ -95,7 +95,7 @@ var errKeySigned = errors.New("signed by a key, expected a certificate")
 
 // byIdentities judges a signature by certificate.
 func byIdentities(e *evidence, t *Trust) ([]string, []time.Time, error) {
-	if len(leafBytes(e.entity.Bundle)) == 0 {
+	if e.entity.Bundle.GetVerificationMaterial().GetPublicKey() != nil {
 		return nil, nil, errKeySigned
 	}
 	m := newMaterial(t.Root, nil, e)

@@ -113,19 +113,19 @@ func checkTLog(entries []*protorekor.TransparencyLogEntry) error {
 		if n := len(e.GetInclusionProof().GetCheckpoint().GetEnvelope()); n > maxCheckpoint {
 			return errTooMany("bytes of a checkpoint", maxCheckpoint, n)
 		}
-		if err := checkEntryKeys(e.GetCanonicalizedBody()); err != nil {
+		if err := checkEntry(e.GetCanonicalizedBody()); err != nil {
 			return fmt.Errorf("transparency log entry: %w", err)
 		}
 	}
 	return nil
 }
 
-// checkEntryKeys refuses a log entry that holds a huge RSA key. The library
-// verifies the signature in a hashedrekord with the key in it while it reads the
-// entry, before anything is trusted, and that takes seconds with a modulus of some
-// kilobytes. Whatever member holds it, a key is a JSON string that is the base64 of
-// PEM.
-func checkEntryKeys(body []byte) error {
+// checkEntry refuses a body of a log entry that is work to read. The library does that
+// before anything is trusted, and some forms make it verify signatures with the keys in
+// them: every signature with every key where the body is one that was proposed to a log
+// (dsse's proposedContent) or has many signatures (intoto), which takes minutes. What a
+// log gives back has one signature, as bundles have.
+func checkEntry(body []byte) error {
 	if err := checkJSON(body); err != nil {
 		return err
 	}
@@ -133,37 +133,46 @@ func checkEntryKeys(body []byte) error {
 	if err := json.Unmarshal(body, &v); err != nil {
 		return fmt.Errorf("malformed JSON: %w", err)
 	}
-	return eachString(v, func(s string) error {
-		b, err := base64.StdEncoding.DecodeString(s)
-		if err != nil {
-			return nil
-		}
-		for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
-			if bits := rsaBits(block.Bytes); bits > maxRSABits {
-				return fmt.Errorf("expected RSA keys of at most %d bits, found %d", maxRSABits, bits)
-			}
-		}
-		return nil
-	})
+	return checkEntryValue(v)
 }
 
-// eachString calls f with every string in v. The depth of v is bounded by
-// [checkJSON].
-func eachString(v any, f func(string) error) error {
+// checkEntryValue looks at every value in v, whose depth [checkJSON] has bounded.
+func checkEntryValue(v any) error {
 	switch v := v.(type) {
 	case string:
-		return f(v)
+		return checkEntryKey(v)
 	case []any:
+		if len(v) > 1 {
+			return errTooMany("signatures in one list", 1, len(v))
+		}
 		for _, e := range v {
-			if err := eachString(e, f); err != nil {
+			if err := checkEntryValue(e); err != nil {
 				return err
 			}
 		}
 	case map[string]any:
-		for _, e := range v {
-			if err := eachString(e, f); err != nil {
+		for name, e := range v {
+			if fold(name) == fold("proposedContent") {
+				return errors.New("expected an entry as logs give it back, found one that is proposed")
+			}
+			if err := checkEntryValue(e); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// checkEntryKey refuses a huge RSA key, with which one signature takes seconds to
+// verify. Whatever member holds it, a key is a JSON string that is the base64 of PEM.
+func checkEntryKey(s string) error {
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return nil
+	}
+	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
+		if bits := rsaBits(block.Bytes); bits > maxRSABits {
+			return fmt.Errorf("expected RSA keys of at most %d bits, found %d", maxRSABits, bits)
 		}
 	}
 	return nil

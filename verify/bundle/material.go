@@ -72,14 +72,16 @@ func strongLogs(logs map[string]*root.TransparencyLog) map[string]*root.Transpar
 }
 
 // withIntermediates adds certificates that came with the signature, to build the
-// chain to ca's root with. They are not trusted by that.
+// chain to ca's root with. They are not trusted by that. A trust root that names
+// intermediates means these and no others, as with cosign: that one was taken out of
+// it must hold whatever the signature brings along.
 func withIntermediates(ca root.CertificateAuthority, more []*x509.Certificate) root.CertificateAuthority {
 	f, ok := ca.(*root.FulcioCertificateAuthority)
-	if !ok || len(more) == 0 {
+	if !ok || len(f.Intermediates) > 0 || len(more) == 0 {
 		return ca
 	}
 	c := *f
-	c.Intermediates = append(append([]*x509.Certificate{}, f.Intermediates...), more...)
+	c.Intermediates = more
 	return &c
 }
 
@@ -140,9 +142,17 @@ func timestampCerts(b []byte) ([]*x509.Certificate, error) {
 	if rest, err := asn1.Unmarshal(b, &response); err != nil || len(rest) > 0 {
 		return nil, errors.New("expected a timestamp response (RFC 3161)")
 	}
+	if err := checkNesting(response.Token.FullBytes); err != nil {
+		return nil, fmt.Errorf("timestamp token: %w", err)
+	}
 	p7, err := pkcs7.Parse(response.Token.FullBytes)
 	if err != nil {
 		return nil, fmt.Errorf("timestamp token: %w", err)
+	}
+	// "The time-stamp token MUST NOT contain any signatures other than the signature of
+	// the TSA." The library would verify them all.
+	if n := len(p7.Signers); n != 1 {
+		return nil, fmt.Errorf("timestamp token: expected one signer, found %d", n)
 	}
 	return p7.Certificates, nil
 }

@@ -46,6 +46,9 @@ func bareEnvelope(envelope []byte) (*protobundle.Bundle, error) {
 	if len(envelope) > maxDocument {
 		return nil, errTooMany("bytes of an envelope", maxDocument, len(envelope))
 	}
+	if err := discover.CheckValues(envelope); err != nil {
+		return nil, fmt.Errorf("DSSE envelope: %w", err)
+	}
 	if err := checkJSON(envelope); err != nil {
 		return nil, fmt.Errorf("DSSE envelope: %w", err)
 	}

@@ -137,6 +137,9 @@ func readBundle(doc []byte) (*protobundle.Bundle, error) {
 	if len(doc) > maxDocument {
 		return nil, errTooMany("bytes of a bundle", maxDocument, len(doc))
 	}
+	if err := discover.CheckValues(doc); err != nil {
+		return nil, fmt.Errorf("sigstore bundle: %w", err)
+	}
 	if err := checkJSON(doc); err != nil {
 		return nil, fmt.Errorf("sigstore bundle: %w", err)
 	}

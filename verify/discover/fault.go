@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"unicode"
 )
 
 // Fault is one thing that is wrong in a configuration file, said so that the
@@ -17,7 +18,8 @@ type Fault struct {
 	Fix     string // what to write instead; empty when the problem says it
 }
 
-// Error says where, what and how to put it right, on one line.
+// Error says where, what and how to put it right, on one line. What is not printable,
+// which a file can hold in names of scopes and keys, is left out.
 func (f Fault) Error() string {
 	parts := make([]string, 0, 3)
 	for _, p := range []string{f.File, f.Key, f.Problem} {
@@ -29,7 +31,12 @@ func (f Fault) Error() string {
 	if f.Fix != "" {
 		s += "; fix: " + f.Fix
 	}
-	return s
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 // ReadRegular reads a whole regular file of at most limit bytes. Anything else

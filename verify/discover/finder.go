@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/distribution/reference"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -54,7 +55,8 @@ type Finder struct {
 // the .sig tag, with bundles too where q asks for referrers; the .att tag; the
 // referrers; the attestation manifests of the index. Evidence that is the same in two places is returned once. Any failure
 // other than "does not exist" is an [*Inconclusive] error, and nothing but Looked is
-// returned beside it.
+// returned beside it. So is that nothing exists in a signature repository which may be
+// hidden from the client that the registry is asked for.
 func (f Finder) Find(ctx context.Context, q Query) (Found, error) {
 	if err := q.check(); err != nil {
 		return Found{}, err
@@ -71,15 +73,34 @@ func (f Finder) Find(ctx context.Context, q Query) (Found, error) {
 	err := g.Wait()
 	var found Found
 	seen := map[string]bool{}
+	visible := false
 	for i, part := range parts {
 		for _, place := range part.Looked {
 			found.Looked, found.origins = append(found.Looked, place), append(found.origins, places[i].origin)
 		}
+		visible = visible || places[i].origin != OriginStored && len(part.Signatures)+len(part.Documents) > 0
 		if err == nil {
 			found.add(part, places[i].origin, seen)
 		}
 	}
+	if err == nil && !visible && f.mayBeHidden(q) {
+		return Found{Looked: found.Looked}, &Inconclusive{Place: q.repository().Name(), Err: errHidden}
+	}
 	return found, err
+}
+
+// errHidden is "there are no signatures", said to somebody who may not be told.
+var errHidden = errors.New("the registry shows none to the client whose credentials it was asked with, " +
+	"which may mean that the client may not read them; give the clients leave to pull from there")
+
+// mayBeHidden tells whether a registry that is asked with a client's own credentials
+// may hide the signature repository from that client alone. What is found is the same
+// for all clients, so that nothing is found is no answer then.
+func (f Finder) mayBeHidden(q Query) bool {
+	c, ok := f.Registry.(interface{ ClientCredentials(registry string) bool })
+	asked := q.Attachments || q.Attestations || q.Referrers
+	at := q.repository()
+	return ok && asked && at.Name() != q.Ref.Name() && c.ClientCredentials(reference.Domain(at))
 }
 
 // place is one place to ask.

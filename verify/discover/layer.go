@@ -40,6 +40,9 @@ var errNoManifest = errors.New("expected an OCI image manifest")
 // imageManifest reads an OCI image manifest. Bytes that could be read as another
 // type too are not one.
 func imageManifest(b []byte) (*imgspec.Manifest, error) {
+	if err := CheckValues(b); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoManifest, err)
+	}
 	m, err := manifest.OCI1FromManifest(b)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoManifest, err)

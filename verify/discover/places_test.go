@@ -96,6 +96,36 @@ func TestSignatureRepository(t *testing.T) {
 	}
 }
 
+// asClients is asked for everything with the credentials of clients.
+type asClients struct{ *hub }
+
+func (asClients) ClientCredentials(string) bool { return true }
+
+// TestSignatureRepositoryHiddenFromAClient: that one client is shown no signature says
+// nothing to the others, unless it could see any; in the image's own repository it can.
+func TestSignatureRepositoryHiddenFromAClient(t *testing.T) {
+	h := newHub()
+	f := Finder{Registry: asClients{h}, Web: web{}}
+	own := Query{Ref: named(t, repo), Digest: judged, Attachments: true, Attestations: true, Referrers: true}
+	if found, err := f.Find(t.Context(), own); err != nil || len(found.Looked) != 3 {
+		t.Errorf("its own repository: %+v, %v", found, err)
+	}
+	q := own
+	q.Repository = named(t, elsewhere)
+	found, err := f.Find(t.Context(), q)
+	wantInconclusive(t, found, err, elsewhere)
+	if len(found.Looked) != 3 {
+		t.Errorf("looked at %q", found.Looked)
+	}
+	if found, err := (Finder{Registry: h, Web: web{}}).Find(t.Context(), q); err != nil {
+		t.Errorf("with the gate's credentials: %+v, %v", found, err)
+	}
+	h.manifests[elsewhere+sigTag] = h.holds(t, elsewhere, []content{{mediaType: SimpleSigningMIMEType, body: "sig"}}, nil)
+	if found, err := f.Find(t.Context(), q); err != nil || len(found.Signatures) != 1 {
+		t.Errorf("one is shown: %+v, %v", found, err)
+	}
+}
+
 // TestOnePlaceDown has evidence in all places; each place in turn is down.
 func TestOnePlaceDown(t *testing.T) {
 	for op, where := range map[string]string{

@@ -1,6 +1,7 @@
 package trustroot_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -106,6 +107,8 @@ func TestMaximumAge(t *testing.T) {
 		}
 		if r := get(t, s, "r0"); r.Stale != (tt.stale != "") || !strings.Contains(r.Problem, tt.stale) {
 			t.Errorf("age %s: found stale %v, %q", tt.age, r.Stale, r.Problem)
+		} else if r.Stale && !strings.Contains(r.Problem, "touch the file when it is current") {
+			t.Errorf("age %s: what to do is not said: %q", tt.age, r.Problem)
 		}
 	}
 	at(0)
@@ -262,4 +265,74 @@ func FuzzTrustedRoot(f *testing.F) {
 			t.Errorf("opened and not there: %+v", r)
 		}
 	})
+}
+
+// What was decided by a root ends when it gets stale, however that comes: the
+// generation changes, and comes back with the root.
+func TestGenerationCoversStaleness(t *testing.T) {
+	dir := t.TempDir()
+	file, other := write(t, filepath.Join(dir, "a"), trustedRoot(t, "a")), write(t, filepath.Join(dir, "b"), trustedRoot(t, "b"))
+	c := &clock{t: time.Now().Truncate(time.Second)}
+	at := func(file string, age time.Duration) {
+		t.Helper()
+		if err := os.Chtimes(file, c.now().Add(-age), c.now().Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at(file, 0)
+	at(other, 30*time.Minute)
+	s, err := fileSet(t, c, time.Hour, file, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := s.Generation()
+	expect := func(what string, same bool) {
+		t.Helper()
+		if got := s.Generation() == good; got != same {
+			t.Errorf("%s: the generation is that of good roots: %t", what, got)
+		}
+	}
+	for _, age := range []time.Duration{960 * time.Hour, -time.Hour} {
+		at(file, age)
+		if !refresh(t, s) {
+			t.Errorf("age %s: a root that got stale is said not to have changed", age)
+		}
+		expect(fmt.Sprint("age ", age), false)
+		at(file, 0)
+		refresh(t, s)
+		expect("touched", true)
+	}
+	c.add(30*time.Minute - time.Second)
+	expect("a second before one of them gets stale", true)
+	c.add(time.Second)
+	expect("one got stale by age alone", false)
+	one := s.Generation()
+	c.add(30 * time.Minute)
+	expect("both are stale", false)
+	if s.Generation() == one {
+		t.Error("the second one got stale, and the generation is the same")
+	}
+	c.add(-time.Hour) // somebody set the clock right
+	expect("the clock was put back", true)
+	c.add(-time.Hour)
+	expect("both are in the future", false)
+}
+
+// All sources that cannot be used are told at once, with the file to look at.
+func TestFaultsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	good, bad := write(t, filepath.Join(dir, "good"), trustedRoot(t, "a")), write(t, filepath.Join(dir, "bad"), []byte("no root"))
+	s, err := trustroot.Open(trustroot.Options{StateDir: dir, Offline: true, Roots: []trustroot.Source{
+		{Name: "a", File: bad}, {Name: "b", File: good}, {Name: "c", File: filepath.Join(dir, "nowhere")},
+		{Name: "d", TUF: trustroot.TUF{Mirror: "https://tuf.example", Root: bad, Target: "t"}},
+	}})
+	var faults trustroot.Faults
+	if s != nil || !errors.As(err, &faults) || len(faults) != 3 {
+		t.Fatalf("found %v", err)
+	}
+	for i, want := range []string{bad, filepath.Join(dir, "nowhere"), bad} {
+		if f := faults[i]; f.File != want || !strings.Contains(f.Error(), want) || f.Name != string("acd"[i]) {
+			t.Errorf("%+v: %v", f, f)
+		}
+	}
 }

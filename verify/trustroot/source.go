@@ -54,7 +54,11 @@ func (s *source) load() (Root, error) {
 	if err != nil {
 		return Root{}, err
 	}
-	return s.root(b, at)
+	r, err := s.root(b, at)
+	if err != nil {
+		return Root{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
 }
 
 // refresh gets the root anew. A root beside an error is good, but could not be
@@ -63,7 +67,7 @@ func (s *source) refresh(ctx context.Context) (Root, error) {
 	if s.repo == nil || s.opt.Offline {
 		return s.load()
 	}
-	at := s.opt.Now()
+	at := s.opt.Now().Round(0) // by the calendar: the monotonic clock stands still while a machine sleeps
 	b, v, err := s.repo.fetch(ctx)
 	if err != nil {
 		return Root{}, err
@@ -89,19 +93,42 @@ func (s *source) root(b []byte, at time.Time) (Root, error) {
 	return r, nil
 }
 
-// stale says why nothing may be judged by a root; empty when it is good.
+// stale says why nothing may be judged by a root, and what would make it good; empty
+// when it is.
 func (s *source) stale(r Root, now time.Time) string {
+	at := r.Refreshed.UTC().Format(time.RFC3339)
 	switch {
 	case r.Material == nil:
 		return "there is none"
 	case s.MaxAge == 0:
 		return ""
 	case r.Refreshed.After(now.Add(maxSkew)):
-		return fmt.Sprintf("its age is not known: it is of %s, which is in the future", r.Refreshed.UTC().Format(time.RFC3339))
-	case !now.Before(r.Expires):
-		return fmt.Sprintf("it is of %s, older than its maximum age of %s", r.Refreshed.UTC().Format(time.RFC3339), s.MaxAge)
+		return fmt.Sprintf("its age is not known: it is of %s, which is in the future; %s", at, s.remedy())
+	case now.Before(r.Expires):
+		return ""
+	case s.repo != nil && !s.opt.Offline:
+		return fmt.Sprintf("its last good refresh by TUF was at %s, and it is older than its maximum age of %s; %s", at, s.MaxAge, s.remedy())
 	}
-	return ""
+	return fmt.Sprintf("it is of %s, older than its maximum age of %s; %s", at, s.MaxAge, s.remedy())
+}
+
+// remedy says what makes a root good again. Clients see it, so it names no file.
+func (s *source) remedy() string {
+	switch {
+	case s.repo == nil:
+		return "put a current trusted_root.json in its place, or touch the file when it is current"
+	case s.opt.Offline:
+		return "bring the kept trust roots in state_dir up to date on a machine that is online"
+	}
+	return "it is good again after a refresh that works: look at the mirror, the network and this machine's clock"
+}
+
+// turns are the times at which r gets stale or good by age alone.
+func (s *source) turns(r Root) []time.Time {
+	if r.Material == nil || s.MaxAge == 0 {
+		return nil
+	}
+	return []time.Time{r.Refreshed.Add(-maxSkew), r.Expires}
 }
 
 // parse reads a trusted_root.json strictly (protobuf's JSON form; unknown and
@@ -111,7 +138,7 @@ func (s *source) stale(r Root, now time.Time) string {
 func parse(b []byte) (root.TrustedMaterial, error) {
 	material, err := root.NewTrustedRootFromJSON(b)
 	if err != nil {
-		return nil, fmt.Errorf("expected a trusted_root.json: %w", err)
+		return nil, fmt.Errorf("expected a trusted_root.json of sigstore: %w", err)
 	}
 	if len(material.FulcioCertificateAuthorities())+len(material.TimestampingAuthorities())+len(material.RekorLogs()) == 0 {
 		return nil, errors.New("expected a trusted_root.json with certificateAuthorities, timestampAuthorities or tlogs, found none of them")

@@ -92,12 +92,6 @@ func (r *repository) newest() []byte {
 // It is good only if all of it is: signed by enough keys, not expired, not older than
 // what was seen before.
 func (r *repository) fetch(ctx context.Context) (b []byte, v versions, err error) {
-	defer func() {
-		// The library's readers expect members that a mirror may leave out.
-		if p := recover(); p != nil {
-			b, err = nil, fmt.Errorf("reading the metadata panicked: %v", p)
-		}
-	}()
 	if err := r.setAside(); err != nil {
 		return nil, v, err
 	}

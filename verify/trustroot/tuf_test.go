@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -62,6 +63,102 @@ func TestTUFFromNothingToStale(t *testing.T) {
 	if r := get(t, again, "acme"); r.Stale {
 		t.Errorf("expected a good root, found %+v", r)
 	}
+}
+
+// silent is a mirror that never answers beside one that does.
+type silent struct {
+	*mirror
+	reached chan struct{}
+}
+
+func (w silent) Get(ctx context.Context, url string) (io.ReadCloser, error) {
+	switch {
+	case strings.HasPrefix(url, "https://breaks.example/"):
+		panic("a parser tripped")
+	case strings.HasPrefix(url, "https://silent.example/"):
+		<-ctx.Done()
+		return nil, ctx.Err()
+	case strings.HasSuffix(url, ".trusted_root.json"):
+		defer close(w.reached)
+	}
+	return w.mirror.Get(ctx, url)
+}
+
+// TestTUFMirrorsDoNotHoldUpOneAnother: who keeps one mirror from answering must not
+// keep keys in force that another one has withdrawn.
+func TestTUFMirrorsDoNotHoldUpOneAnother(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	reached := make(chan struct{})
+	w.opt.Web = silent{w.mirror, reached}
+	for name, url := range map[string]string{"aaa": "https://silent.example/repo", "aab": "https://breaks.example/repo"} {
+		other := w.opt.Roots[0]
+		other.Name, other.TUF.Mirror = name, url
+		w.opt.Roots = append(w.opt.Roots, other)
+	}
+	s := w.open()
+	ctx, cancel := context.WithCancel(t.Context())
+	answer := make(chan error)
+	go func() {
+		_, err := s.Refresh(ctx)
+		answer <- err
+	}()
+	select {
+	case <-reached:
+	case <-time.After(10 * time.Second):
+		t.Error("the mirror was not asked")
+	}
+	for deadline := time.Now().Add(10 * time.Second); get(t, s, "acme").Stale && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if r := get(t, s, "acme"); r.Stale {
+		t.Errorf("expected a good root, found %s", r.Problem)
+	}
+	cancel()
+	if err := <-answer; err == nil || !strings.Contains(err.Error(), "trust root aaa: ") || !strings.Contains(err.Error(), "trust root aab: reading it panicked") {
+		t.Errorf("%v", err)
+	}
+	for _, name := range []string{"aaa", "aab"} {
+		if r := get(t, s, name); !r.Stale {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+// tardy is a mirror that takes a while for each file.
+type tardy struct {
+	*mirror
+	clock *clock
+}
+
+func (w tardy) Get(ctx context.Context, url string) (io.ReadCloser, error) {
+	w.clock.add(time.Minute)
+	return w.mirror.Get(ctx, url)
+}
+
+// TestTUFAgeCountsFromTheQuestion: what a mirror says was true when it was asked, not
+// when it was pleased to finish.
+func TestTUFAgeCountsFromTheQuestion(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	w.opt.Web = tardy{w.mirror, w.clock}
+	s := w.open()
+	asked := w.clock.now()
+	refresh(t, s)
+	if r := get(t, s, "acme"); !r.Refreshed.Equal(asked) || w.clock.now().Equal(asked) {
+		t.Errorf("asked at %s, found to be of %s", asked, r.Refreshed)
+	}
+}
+
+// TestTUFRefreshEnds although nobody ends it.
+func TestTUFRefreshEnds(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	w.opt.Web = silent{w.mirror, nil}
+	w.opt.Roots[0].TUF.Mirror = "https://silent.example/repo"
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		if _, err := w.open().Refresh(context.Background()); err == nil || time.Since(start) > 5*time.Minute {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+	})
 }
 
 func TestTUFUpdates(t *testing.T) {

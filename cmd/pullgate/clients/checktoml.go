@@ -118,7 +118,7 @@ type registriesFile struct {
 
 // registriesFiles are the files that podman and its like read registries from.
 func (n node) registriesFiles() ([]string, error) {
-	names := []string{registriesMain}
+	names := []string{registriesMain, "/usr/share/containers/registries.conf"}
 	for _, dir := range []string{registriesDir, "/usr/share/containers/registries.conf.d"} {
 		files, err := n.files(dir, ".conf")
 		if err != nil {
@@ -149,7 +149,7 @@ func noLongerPrefix(registries []string) check {
 			}
 			after := name != registriesMain && path.Base(name) > path.Base(registriesDropIn)
 			for _, r := range f.Registry {
-				if fault := wins(registries, r.Prefix, r.Location, r.Blocked, after); fault != "" {
+				if fault := wins(registries, r.Prefix, r.Location, r.Blocked && len(r.Mirror) == 0, after); fault != "" {
 					faults = append(faults, name+": "+fault)
 				}
 			}
@@ -168,7 +168,7 @@ func wins(registries []string, prefix, location string, blocked, after bool) str
 	}
 	prefix = strings.TrimRight(prefix, "/")
 	if blocked {
-		return "" // nothing is pulled there
+		return "" // nothing is pulled there; mirrors of a blocked registry are asked
 	}
 	ours := registries
 	if slices.Contains(registries, hub) {

@@ -75,6 +75,8 @@ func TestConflicts(t *testing.T) {
 		"imports of a strange shape":        {containerd, map[string]string{"/etc/containerd/config.toml": "version = 2\nimports = [\"/etc/*/other.toml\"]\n"}, "in the last element only"},
 		"the same prefix, later":            {podman, map[string]string{confD + "zzzz.conf": "[[registry]]\nlocation = \"docker.io\"\n"}, confD + `zzzz.conf: the registry with prefix "docker.io" is read after`},
 		"a longer prefix":                   {podman, map[string]string{conf: "[[registry]]\nprefix = \"docker.io/library\"\nlocation = \"docker.io/library\"\n"}, conf + `: the registry with prefix "docker.io/library" is longer`},
+		"a longer prefix, blocked, mirrors": {podman, map[string]string{conf: "[[registry]]\nprefix = \"docker.io/library\"\nlocation = \"docker.io/library\"\nblocked = true\n[[registry.mirror]]\nlocation = \"mirror.example\"\n"}, "is longer"},
+		"a longer prefix, of the system":    {podman, map[string]string{"/usr/share/containers/registries.conf": "[[registry]]\nprefix = \"docker.io/library\"\nlocation = \"x.example\"\n"}, "is longer"},
 		"a longer prefix by location":       {podman, map[string]string{confD + "a.conf": "[[registry]]\nlocation = \"docker.io/library/\"\n"}, "is longer"},
 		"a longer prefix of another":        {podman, map[string]string{conf: "[[registry]]\nprefix = \"registry-1.docker.io/library\"\nlocation = \"x.example\"\n"}, "is longer"},
 		"a vendor's longer prefix":          {podman, map[string]string{"/usr/share/containers/registries.conf.d/a.conf": "[[registry]]\nlocation = \"docker.io/library\"\n"}, "is longer"},

@@ -50,7 +50,7 @@ func (c checked) engineTOML() []byte {
 		"  # Every https:// connection asks the gate, which terminates registries' TLS and",
 		"  # judges images under their real names.",
 		`  "HTTPS_PROXY=`+c.Proxy+`",`,
-		"  # Registries without TLS as well; the gate refuses them.",
+		"  # Registries without TLS as well; the gate judges those that it knows so, and refuses others.",
 		`  "HTTP_PROXY=`+c.Proxy+`",`,
 		"  # Loopback is never asked by proxy, whatever stands here.",
 		`  "NO_PROXY=`+ownAddresses+`",`,

@@ -33,7 +33,7 @@ func dockerProxy(c checked) (Plan, error) {
 		Path: daemonJSON, Mode: c.mode(), Kind: MergeJSON, Content: append(content, '\n'),
 		Why: []string{
 			"proxies.https-proxy: every https:// connection of dockerd asks the gate, which terminates registries' TLS and judges images under their real names.",
-			"proxies.http-proxy: registries without TLS as well; the gate refuses them.",
+			"proxies.http-proxy: registries without TLS as well; the gate judges those that it knows so, and refuses others.",
 			"proxies.no-proxy: replaces a NO_PROXY of the environment, which could except a registry. Loopback is never asked by proxy, whatever stands here.",
 			"registry-mirrors: must stay out; a mirror on loopback is asked without the proxy.",
 		},

@@ -57,16 +57,23 @@ func (k *buildkit) config(file string, p proxies) {
 		if k.named(r) {
 			continue
 		}
+		proxied := k.proxied(p, r)
 		if k.byProxy(p, r) {
 			k.proxiedTrust(r)
-			continue
+			if !proxied {
+				continue
+			}
 		}
 		line := lines[tomlKey("registry", r)]
 		mirrors := f.Registry[r].Mirrors
-		if len(mirrors) == 0 {
+		if len(mirrors) == 0 && !proxied {
 			k.nothing(r, "")
 		}
 		for _, m := range mirrors {
+			// Whether TLS is spoken with a mirror, its own table says.
+			if proxied && k.held(p, "https://"+m) && k.held(p, "http://"+m) {
+				continue
+			}
 			k.mirror(file, line, r, m)
 		}
 	}

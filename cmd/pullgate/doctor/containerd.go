@@ -169,12 +169,15 @@ func (c *containerd) registry(registry, conf string) {
 	if c.named(registry) {
 		return
 	}
-	if c.byProxy(c.proxies, registry) {
-		c.proxiedTrust(registry)
-		return
-	}
 	major, known := majorOf(c.version)
 	rules := hostRules{serverAlone: known && major >= 2, p: c.proxies}
+	if c.byProxy(c.proxies, registry) {
+		c.proxiedTrust(registry)
+		if rules.proxied = c.proxied(c.proxies, registry); rules.proxied {
+			c.besideProxy(registry, rules)
+		}
+		return
+	}
 	if c.mirrors.file != "" {
 		c.deprecated(registry)
 	}
@@ -185,6 +188,24 @@ func (c *containerd) registry(registry, conf string) {
 	default:
 		c.noConfigPath(registry, conf)
 		c.byHosts(defaultRoots, registry, rules)
+	}
+}
+
+// besideProxy judges what may lead to other hosts than the registry, which itself is
+// asked through the gate's proxy.
+func (c *containerd) besideProxy(registry string, rules hostRules) {
+	roots := c.roots
+	if len(roots) == 0 {
+		roots = defaultRoots
+	}
+	c.byHosts(roots, registry, rules)
+	if c.mirrors.file != "" {
+		c.add(Finding{
+			Severity: SeverityWarning, File: c.mirrors.file, Line: c.mirrors.line, registry: registry, unsure: true,
+			Problem:     "has the deprecated registry.mirrors besides the gate's proxy, and they are not looked at",
+			Consequence: "a mirror that NO_PROXY takes out of what goes through the proxy is asked without the gate",
+			Fix:         "take registry.mirrors away; " + c.howto(),
+		})
 	}
 }
 

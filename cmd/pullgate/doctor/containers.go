@@ -218,9 +218,11 @@ func (c *containers) registry(m merged, registry string) {
 	}
 	if c.byProxy(c.proxies, registry) {
 		c.proxiedTrust(registry, "/etc/containers/certs.d", "/etc/docker/certs.d")
-		return
+		if !c.proxied(c.proxies, registry) {
+			return
+		}
 	}
-	covered := false
+	covered := c.proxied(c.proxies, registry)
 	longest := ""
 	for _, r := range m.conf.Registries {
 		if covers(r.Prefix, registry) && len(r.Prefix) > len(longest) {
@@ -256,6 +258,9 @@ func (c *containers) rule(m merged, r registriesconf.Registry, registry string) 
 	}
 	gates := 0
 	for _, e := range r.Mirrors {
+		if c.byOwnProxy(e) {
+			continue
+		}
 		if !c.g.is(e.Location) {
 			open("the mirror "+e.Location+" of "+r.Prefix+" is not the gate", e.Location)
 			continue
@@ -267,11 +272,20 @@ func (c *containers) rule(m merged, r registriesconf.Registry, registry string) 
 	case r.Blocked:
 	case c.g.is(location):
 		c.endpoint(at, r.Endpoint)
+	case c.byOwnProxy(registriesconf.Endpoint{Location: location, Insecure: r.Insecure}):
 	case gates > 0:
 		open("the gate is a mirror of "+r.Prefix+", and "+r.Prefix+" is not blocked: it is asked after a refusal", location)
 	default:
 		open("the location of "+r.Prefix+" is "+location+", which is not the gate", location)
 	}
+}
+
+// byOwnProxy reports whether a place is asked through the gate's proxy, which judges
+// it under its own name. An insecure one is asked without TLS, too, when TLS fails.
+func (c *containers) byOwnProxy(e registriesconf.Endpoint) bool {
+	host, _, _ := strings.Cut(e.Location, "/")
+	host = apiHost(host)
+	return c.g.isProxy(c.proxies.forURL("https://"+host)) && (!e.Insecure || c.g.isProxy(c.proxies.forURL("http://"+host)))
 }
 
 // overrides says that a rule takes the place of one that was read before it.

@@ -72,6 +72,7 @@ func jsonErrorPosition(b []byte, err error) string {
 type dockerFacts struct {
 	version string
 	store   string
+	mirrors []string // registry-mirrors that it has, each with a slash at its end
 }
 
 // docker looks at dockerd's configuration.
@@ -109,6 +110,7 @@ func (d *docker) inspect() {
 	d.conf.Mirrors = append(d.conf.Mirrors, u.flags("--registry-mirror")...)
 	d.conf.Insecure = append(d.conf.Insecure, u.flags("--insecure-registry")...)
 	d.environment(u)
+	d.running()
 	d.decideStore()
 	d.containerdStore = d.store == storeContainerd
 	for _, r := range d.registries {
@@ -151,8 +153,28 @@ func (d *docker) environment(u unit) {
 		if v != "" {
 			own.set(strings.ReplaceAll(name, "-", "_"), v, d.at(name))
 		}
+		for _, v := range u.flags("--" + name) {
+			own.set(strings.ReplaceAll(name, "-", "_"), v, u.execAt)
+		}
 	}
 	d.proxies = d.proxies.overlay(own)
+}
+
+// running notes mirrors that the running daemon has and its files have not: it was
+// started with other ones, and may have other proxies too.
+func (d *docker) running() {
+	for _, m := range d.facts.mirrors {
+		same := func(s string) bool { return strings.TrimRight(s, "/") == strings.TrimRight(m, "/") }
+		if slices.ContainsFunc(d.conf.Mirrors, same) {
+			continue
+		}
+		d.add(Finding{
+			Severity: SeverityWarning, File: d.source, unsure: true,
+			Problem:     "the running dockerd has registry-mirrors with " + hostOf(m) + ", and what it is configured with has not",
+			Consequence: "it was started with another configuration than this, by which it may fall back to docker.io",
+			Fix:         "systemctl restart docker, and run doctor again",
+		})
+	}
 }
 
 // at is where a key of daemon.json is.
@@ -195,6 +217,9 @@ func (d *docker) registry(registry string) {
 	decided := d.byProxy(d.proxies, registry)
 	if decided {
 		d.proxiedTrust(registry, dockerCerts)
+		if d.mayReadHosts() && d.proxied(d.proxies, registry) {
+			d.byHosts([]string{dockerCerts}, registry, hostRules{serverAlone: true, p: d.proxies, proxied: true})
+		}
 	} else {
 		decided = d.hostsOf(registry)
 	}
@@ -206,13 +231,18 @@ func (d *docker) registry(registry string) {
 	}
 }
 
+// mayReadHosts reports whether certs.d may be read for hosts.toml.
+func (d *docker) mayReadHosts() bool {
+	major, known := majorOf(d.facts.version)
+	return d.store != storeGraph && !(known && major < 28)
+}
+
 // hostsOf judges certs.d, which is read for hosts.toml by the containerd image
 // store of docker ≥ 28 only.
 func (d *docker) hostsOf(registry string) bool {
 	dir, _ := d.hostDir([]string{dockerCerts}, registry)
 	file := path.Join(dir, "hosts.toml")
-	major, known := majorOf(d.facts.version)
-	if d.store == storeContainerd && !(known && major < 28) {
+	if d.store == storeContainerd && d.mayReadHosts() {
 		return d.byHosts([]string{dockerCerts}, registry, hostRules{serverAlone: true, p: d.proxies})
 	}
 	if dir == "" || !d.n.has(file) {
@@ -256,8 +286,9 @@ func (d *docker) mirrors() bool {
 			f.Problem = "registry-mirrors has the gate: docker falls back to docker.io when a mirror refuses or does not answer"
 			f.Consequence = around("docker.io")
 			// A listener for mirrors stops the fallback of the graph driver, and only
-			// that.
+			// that; and only while it answers, which is less than closed.
 			f.settled = d.store == storeGraph
+			f.unsure = true
 			f.proven = "the gate's refusal stopped docker here; while the gate does not answer, docker asks docker.io: this is no boundary"
 		}
 		d.add(f)

@@ -219,7 +219,7 @@ func (d *doctor) docker(ctx context.Context) []Client {
 		return []Client{c, missing("buildx")}
 	}
 	builds = d.p.buildx(ctx, host)
-	return []Client{c, d.finish("buildx", "", forBuilds(look.findings), builds)}
+	return []Client{c, d.finish("buildx", "", append(forBuilds(look.findings), look.builders()...), builds)}
 }
 
 // forBuilds are the findings about dockerd as they are for its BuildKit: nothing

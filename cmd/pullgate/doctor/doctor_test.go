@@ -38,6 +38,7 @@ type clinic struct {
 	o      Options
 	mu     sync.Mutex
 	docker []string // requests to docker's daemon
+	mirror string   // that docker's daemon says it has, as JSON
 }
 
 func newClinic(t *testing.T, files map[string]string) *clinic {
@@ -111,7 +112,7 @@ func (c *clinic) daemon(version string, containerd bool, status int, answer stri
 		c.mu.Unlock()
 		switch {
 		case r.URL.Path == "/info":
-			fmt.Fprintf(w, `{"ServerVersion": %q, "DriverStatus": [%s]}`, version, driver)
+			fmt.Fprintf(w, `{"ServerVersion": %q, "DriverStatus": [%s], "RegistryConfig": {"Mirrors": [%s]}}`, version, driver, c.mirror)
 		case r.Method == http.MethodPost:
 			w.WriteHeader(status)
 			fmt.Fprintln(w, answer)
@@ -284,12 +285,20 @@ func TestProofs(t *testing.T) {
 	t.Run("docker's graph driver behind a listener for mirrors", func(t *testing.T) {
 		c := newClinic(t, files{dockerd: `{"registry-mirrors": ["http://GATE"]}`})
 		c.daemon("20.10.24", false, 500, `{"message":"received unexpected HTTP status: 500 no such process"}`)
-		c.expect("docker", ResultClosedProven, ExitClosed)
+		if got := c.expect("docker", ResultNotProven, ExitNotProven); !strings.Contains(got.Findings[0].Consequence, "this is no boundary") {
+			t.Errorf("%+v", got.Findings)
+		}
 	})
 	t.Run("docker's containerd store behind one prints the first error only", func(t *testing.T) {
 		c := newClinic(t, files{dockerd: `{"registry-mirrors": ["http://GATE"]}`})
 		c.daemon("28.5.0", true, 500, `{"message":"unexpected status: 403 pullgate canary c0"}`)
 		c.expect("docker", ResultOpenByConfiguration, ExitOpen)
+	})
+	t.Run("docker has not been restarted since the mirror was taken away", func(t *testing.T) {
+		c := newClinic(t, files{dockerd: snapshot, dkHosts: gateHosts})
+		c.mirror = `"http://gate.example/"`
+		c.daemon("28.5.0", true, 500, `{"message":"unexpected status: 403 pullgate canary c0"}`)
+		c.expect("docker", ResultNotProven, ExitNotProven)
 	})
 	t.Run("builds behind one fall back, too", func(t *testing.T) {
 		c := newClinic(t, files{dockerd: `{"registry-mirrors": ["http://GATE"]}`})
@@ -298,11 +307,35 @@ func TestProofs(t *testing.T) {
 		c.note("buildx.version", "0")
 		c.expect("buildx", ResultOpenByConfiguration, ExitOpen)
 	})
+	t.Run("a builder with a BuildKit of its own", func(t *testing.T) {
+		for driver, want := range map[string]string{"docker-container": ResultNotProven, "docker": ResultClosedProven} {
+			c := newClinic(t, files{
+				dockerd:                              `{"proxies": {"https-proxy": "http://127.0.0.1:1"}}`,
+				"root/.docker/buildx/instances/mine": `{"Name": "mine", "Driver": "` + driver + `"}`,
+			})
+			c.o.Proxy = "http://127.0.0.1:1"
+			c.daemon("28.5.0", false, 500, `{"message":"pullgate canary c0"}`)
+			c.client("docker", 1, refusedText)
+			c.note("buildx.version", "0")
+			if got := c.run().client("buildx"); got.Result != want {
+				t.Errorf("%s: %+v", driver, got)
+			}
+		}
+	})
 	t.Run("containerd with the registry behind the gate prints the first error only", func(t *testing.T) {
 		c := newClinic(t, files{cdConf: goodCRI, cdHosts: "server = \"https://registry-1.docker.io\"\n[host.\"http://GATE\"]\n"})
 		c.client("crictl", 1, "403 pullgate canary c0")
 		c.o.ContainerdAddress = "/run/x.sock"
 		c.expect("containerd", ResultOpenByConfiguration, ExitOpen)
+	})
+	t.Run("podman asks a mirror beside the proxy first, which does not have the canary", func(t *testing.T) {
+		c := newClinic(t, files{
+			regs:              "[[registry]]\nprefix = 'docker.io'\nlocation = 'docker.io'\n[[registry.mirror]]\nlocation = 'mirror.internal'\n",
+			"etc/environment": "https_proxy=http://127.0.0.1:1\nno_proxy=.internal\n",
+		})
+		c.o.Proxy = "http://127.0.0.1:1"
+		c.client("podman", 125, "Error: initializing source docker://x: (Mirrors also failed: [mirror.internal/x: manifest unknown]): docker.io/"+canary+": denied: pullgate canary c0")
+		c.expect("podman", ResultOpenByConfiguration, ExitOpen)
 	})
 	t.Run("CRI-O asks Hub after the gate", func(t *testing.T) {
 		c := newClinic(t, files{"etc/crio/": "", regs: gateRule})

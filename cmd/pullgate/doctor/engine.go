@@ -67,20 +67,21 @@ func (e *engine) do(ctx context.Context, timeout time.Duration, method, target s
 	return 0, nil, err
 }
 
-// info asks the daemon for its version and image store.
+// info asks the daemon for its version, image store and mirrors.
 func (e *engine) info(ctx context.Context) (dockerFacts, error) {
 	status, b, err := e.do(ctx, 10*time.Second, http.MethodGet, "/info")
 	if err != nil {
 		return dockerFacts{}, err
 	}
 	var info struct {
-		ServerVersion string
-		DriverStatus  [][]string
+		ServerVersion  string
+		DriverStatus   [][]string
+		RegistryConfig struct{ Mirrors []string }
 	}
 	if status != http.StatusOK || json.Unmarshal(b, &info) != nil || info.ServerVersion == "" {
 		return dockerFacts{}, fmt.Errorf("expected what docker info shows, found status %d", status)
 	}
-	f := dockerFacts{version: info.ServerVersion, store: storeGraph}
+	f := dockerFacts{version: info.ServerVersion, store: storeGraph, mirrors: info.RegistryConfig.Mirrors}
 	for _, s := range info.DriverStatus {
 		if len(s) == 2 && s[0] == "driver-type" && strings.HasPrefix(s[1], "io.containerd.snapshotter") {
 			f.store = storeContainerd

@@ -29,6 +29,7 @@ const gateTimeout = 10 * time.Second
 // gate is how clients are to reach the gate.
 type gate struct {
 	urls                  []*url.URL
+	labels                []string // of names below them that stand for registries
 	proxy                 *url.URL
 	ca, intercepted       *x509.Certificate // nil when none was given
 	caFile, interceptFile string
@@ -37,6 +38,9 @@ type gate struct {
 
 func newGate(o Options) (*gate, error) {
 	g := &gate{caFile: o.CA, interceptFile: o.InterceptCA}
+	for _, r := range o.Registries {
+		g.labels = append(g.labels, strings.NewReplacer(".", "-", ":", "-").Replace(r))
+	}
 	for _, raw := range o.Gates {
 		u, err := parseURL("--gate", raw)
 		if err != nil {
@@ -115,7 +119,8 @@ func certificates(b []byte) []*x509.Certificate {
 }
 
 // is reports whether a URL, or host with an optional path, leads to the gate: to a
-// host and port that was given, or to a name below one (docker-io.gate.example).
+// host and port that was given, or to the name of a registry below one
+// (docker-io.gate.example). Other names below it may be anybody's.
 func (g *gate) is(raw string) bool {
 	if !strings.Contains(raw, "://") {
 		raw = "https://" + raw
@@ -130,7 +135,7 @@ func (g *gate) is(raw string) bool {
 			continue
 		}
 		host, mine := strings.ToLower(u.Hostname()), strings.ToLower(own.Hostname())
-		if host == mine || strings.HasSuffix(host, "."+mine) {
+		if label, below := strings.CutSuffix(host, "."+mine); host == mine || below && slices.Contains(g.labels, label) {
 			return true
 		}
 	}

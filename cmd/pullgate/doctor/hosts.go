@@ -146,6 +146,9 @@ type hostRules struct {
 	// it.
 	serverAlone bool
 	p           proxies
+	// proxied: the registry itself is asked through the gate's proxy, so only hosts
+	// that the proxies leave out are a way around it.
+	proxied bool
 }
 
 // byHosts judges the hosts.toml that counts for a registry. It reports whether
@@ -162,10 +165,15 @@ func (i *inspection) byHosts(roots []string, registry string, rules hostRules) b
 		return true
 	}
 	if err != nil || len(strings.TrimSpace(string(b))) == 0 {
-		i.noHosts(dir, root, registry)
+		if !rules.proxied {
+			i.noHosts(dir, root, registry)
+		}
 		return true
 	}
 	parsed, err := parseHosts(b)
+	if err != nil && rules.proxied {
+		return true // it is ignored
+	}
 	if err != nil {
 		i.add(Finding{
 			Severity: SeverityOpen, File: file, Line: errorLine(err), registry: registry,
@@ -213,10 +221,7 @@ func (i *inspection) judgeHosts(file string, p parsedHosts, registry string, rul
 			Problem: problem, Consequence: consequence, Fix: strings.Join(advice, "") + i.howto(),
 		})
 	}
-	held := func(e hostEntry) bool {
-		u, err := url.Parse(e.address())
-		return i.g.is(e.address()) || err == nil && i.g.proxy != nil && i.g.isProxy(rules.p.forURL(u.String()))
-	}
+	held := func(e hostEntry) bool { return i.held(rules.p, e.address()) }
 	for _, e := range p.hosts {
 		if !held(e) {
 			open(e.line, "asks "+hostOf(e.address())+", which is not the gate", "a refused image is pulled from "+hostOf(e.address()), false, i.stranger(e.address()))
@@ -231,7 +236,7 @@ func (i *inspection) judgeHosts(file string, p parsedHosts, registry string, rul
 	case !held(p.server):
 		open(p.server.line, "`server` is "+hostOf(p.server.address())+", which is asked after the gate has refused",
 			"a refused image is pulled from "+hostOf(p.server.address()), false, i.stranger(p.server.address()))
-	case len(p.hosts) == 0 && !rules.serverAlone:
+	case len(p.hosts) == 0 && !rules.serverAlone && !rules.proxied:
 		open(p.server.line, "has `server` and no [host] table, and so containerd 1.6 and 1.7 ignore it",
 			around(registry)+", and the gate is not asked at all", true)
 	}

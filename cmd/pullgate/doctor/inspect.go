@@ -123,6 +123,18 @@ func (i *inspection) byProxy(p proxies, registry string) bool {
 	return false
 }
 
+// held reports whether a request for a URL, of a client with these proxies, is the
+// gate's: it is to the gate, or goes through its proxy.
+func (i *inspection) held(p proxies, raw string) bool {
+	return i.g.is(raw) || i.g.isProxy(p.forURL(raw))
+}
+
+// proxied reports whether the proxies lead to the gate for a registry. What else is
+// configured may lead to hosts all the same that they leave out.
+func (i *inspection) proxied(p proxies, registry string) bool {
+	return p.route(i.g, apiHost(registry)) == routeGate
+}
+
 // insecure judges a list of registries whose certificate is not checked.
 func (i *inspection) insecure(list []string, at place, registry string) {
 	host := apiHost(registry)

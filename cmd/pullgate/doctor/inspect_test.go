@@ -92,6 +92,8 @@ const (
 	k3sRegs = "etc/rancher/k3s/registries.yaml"
 	k3sConf = "etc/rancher/k3s/config.yaml"
 	bkConf  = "etc/buildkit/buildkitd.toml"
+	cdProxy = "etc/systemd/system/containerd.service.d/p.conf"
+	viaGate = "[Service]\nEnvironment=HTTPS_PROXY=http://gate.example:3128\n"
 )
 
 type files = map[string]string
@@ -104,6 +106,7 @@ func TestCorrectNodesHaveNoFindings(t *testing.T) {
 	}{
 		{"docker by the gate's proxy", "docker", files{dockerd: proxied}},
 		{"docker by its environment", "docker", files{dockerd: "{}", drop: "[Service]\nEnvironment=\"HTTPS_PROXY=http://gate.example:3128\" NO_PROXY=localhost,10.0.0.0/8\n"}},
+		{"docker by its command line", "docker", files{"lib/systemd/system/docker.service": "[Service]\nEnvironment=OPTS=--https-proxy=http://gate.example:3128\nExecStart=/usr/bin/dockerd $NOTHING ${OPTS}\n"}},
 		{"docker by an environment file", "docker", files{
 			"lib/systemd/system/docker.service": "[Service]\nEnvironmentFile=-/etc/default/docker\nExecStart=/usr/sbin/dockerd\n",
 			"etc/default/docker":                "export HTTPS_PROXY=\"http://gate.example:3128/\"\n"}},
@@ -126,6 +129,11 @@ func TestCorrectNodesHaveNoFindings(t *testing.T) {
 		{"podman by the gate's proxy", "podman", files{regs: "", "etc/environment": "https_proxy=http://gate.example:3128\n"}},
 		{"cri-o", "cri-o", files{"etc/crio/": "", regs: goodRule}},
 		{"k3s", "k3s", files{k3sRegs: mirrorsOf, k3sConf: "disable-default-registry-endpoint: true\n"}},
+		{"containerd by the proxy, other hosts too", "containerd", files{cdConf: goodCRI, cdHosts: "server = 'https://cache.example'\n[host.'https://mirror.example']\n", cdProxy: viaGate}},
+		{"containerd by the proxy, beside a directory without hosts.toml", "containerd", files{cdConf: goodCRI, "etc/containerd/certs.d/docker.io/ca.crt": "x", cdProxy: viaGate}},
+		{"podman by the proxy, mirrors too", "podman", files{regs: strings.Replace(goodRule, "gate.example", "mirror.example", 1), "etc/environment": "https_proxy=http://gate.example:3128\n"}},
+		{"k3s by the proxy, endpoints too", "k3s", files{k3sRegs: strings.Replace(mirrorsOf, "gate.example", "mirror.example", 1), "etc/systemd/system/k3s.service": viaGate}},
+		{"buildkit by the proxy, mirrors too", "buildkit", files{bkConf: "[registry.\"docker.io\"]\n  mirrors = [\"mirror.example\"]\n", "etc/systemd/system/buildkit.service": viaGate + "Environment=HTTP_PROXY=http://gate.example:3128\n"}},
 		{"k3s, every registry, by its command line", "k3s", files{k3sRegs: "mirrors:\n  \"*\":\n    endpoint: [https://gate.example]\n",
 			"etc/systemd/system/k3s.service": "[Service]\nExecStart=/usr/local/bin/k3s server \\\n  --disable-default-registry-endpoint\n"}},
 		{"buildkit by the gate's proxy", "buildkit", files{bkConf: "", "etc/systemd/system/buildkit.service": "[Service]\nEnvironment=HTTPS_PROXY=http://gate.example:3128\n"}},
@@ -157,6 +165,9 @@ func TestBrokenNodesAreFound(t *testing.T) {
 		{"the gate as a mirror", "docker", files{dockerd: "{\n\"registry-mirrors\": [\"https://gate.example\"]}"}, "open", "/" + dockerd, 2, "falls back to docker.io"},
 		{"another mirror", "docker", files{dockerd: `{"registry-mirrors": ["https://mirror.example"]}`}, "open", "/" + dockerd, 1, "mirror.example, which is not the gate"},
 		{"a mirror on the command line", "docker", files{"lib/systemd/system/docker.service": "[Service]\nExecStart=/usr/bin/dockerd --registry-mirror=https://mirror.example\n"}, "open", "/etc/docker/daemon.json", 0, "mirror.example"},
+		{"a mirror in the variable of a command line", "docker", files{dockerd: proxied, "lib/systemd/system/docker.service": "[Service]\nEnvironmentFile=-/etc/default/docker\nExecStart=/usr/sbin/dockerd -H fd:// $DOCKER_OPTS\n",
+			"etc/default/docker": "DOCKER_OPTS=\"--registry-mirror http://mirror.example -D\"\n"}, "open", "/etc/docker/daemon.json", 0, "mirror.example"},
+		{"a proxy of the command line", "docker", files{dockerd: "{}", drop: viaGate + "ExecStart=\nExecStart=/usr/bin/dockerd --no-proxy=.docker.io\n"}, "open", "/" + drop, 4, "NO_PROXY takes registry-1.docker.io out"},
 		{"another file of configuration", "docker", files{dockerd: proxied, "opt/d.json": "{}", "lib/systemd/system/docker.service": "[Service]\nExecStart=/usr/bin/dockerd --config-file /opt/d.json\n"}, "open", "", 0, "nothing here points docker"},
 		{"skopeo, which reads no containers.conf", "skopeo", files{regs: "", "usr/bin/skopeo": "x", ccConf: "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\"]\n"}, "open", "", 0, "nothing here points skopeo"},
 		{"a later containers.conf", "podman", files{regs: "", ccConf: "[engine]\nenv = [\"HTTPS_PROXY=http://gate.example:3128\"]\n", "etc/containers/containers.conf.d/z.conf": "[engine]\nenv = []\n"}, "open", "", 0, "nothing here points podman"},
@@ -183,7 +194,12 @@ func TestBrokenNodesAreFound(t *testing.T) {
 		{"a rootless daemon", "docker", files{dockerd: proxied, "root/.config/docker/daemon.json": "{}"}, "warning", "/root/.config/docker/daemon.json", 0, "rootless dockerd of root"},
 		{"another context", "docker", files{dockerd: proxied, "root/.docker/config.json": `{"currentContext": "build"}`}, "warning", "/root/.docker/config.json", 1, "context build"},
 		{"a user's proxies", "docker", files{dockerd: proxied, "root/.docker/config.json": `{"proxies": {"default": {"httpsProxy": "http://other.example"}}}`}, "info", "/root/.docker/config.json", 1, "hands builds"},
+		{"a host beside the proxy", "docker", files{dockerd: `{"features": {"containerd-snapshotter": true}, "proxies": {"https-proxy": "http://gate.example:3128", "no-proxy": ".internal"}}`, dkHosts: "[host.'https://mirror.internal']\n"}, "open", "/" + dkHosts, 1, "asks mirror.internal"},
 		// containerd
+		{"a host beside the proxy", "containerd", files{cdConf: goodCRI, cdHosts: "[host.'https://mirror.internal']\n", cdProxy: viaGate + "Environment=NO_PROXY=.internal\n"}, "open", "/" + cdHosts, 1, "asks mirror.internal"},
+		{"a server beside the proxy, without TLS", "containerd", files{cdConf: goodCRI, cdHosts: "server = 'http://mirror.example'\n", cdProxy: viaGate}, "open", "/" + cdHosts, 1, "`server` is mirror.example"},
+		{"registry.mirrors and the proxy", "containerd", files{cdConf: "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.registry.mirrors.'docker.io']\nendpoint = ['https://mirror.internal']\n", cdProxy: viaGate}, "warning", "/" + cdConf, 2, "besides the gate's proxy"},
+		{"a name below the gate's that is no registry's", "containerd", files{cdConf: goodCRI, cdHosts: strings.ReplaceAll(goodHosts, "gate.example", "mirror.gate.example")}, "open", "/" + cdHosts, 1, "`server` is mirror.gate.example"},
 		{"config.toml does not parse", "containerd", files{cdConf: "version = 2\n[plugins\n"}, "warning", "/" + cdConf, 2, "does not parse"},
 		{"config_path is not set", "containerd", files{cdConf: "version = 2\n", cdHosts: goodHosts}, "open", "/" + cdConf, 0, "config_path is not set"},
 		{"the plugin of version 3 in version 2", "containerd", files{cdConf: "version = 2\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/etc/containerd/certs.d'\n", cdHosts: goodHosts}, "warning", "/" + cdConf, 3, "is not read in a file with version = 2"},
@@ -205,6 +221,9 @@ func TestBrokenNodesAreFound(t *testing.T) {
 		{"a directory masks _default", "containerd", files{cdConf: goodCRI, "etc/containerd/certs.d/_default/hosts.toml": goodHosts, "etc/containerd/certs.d/docker.io/": ""}, "open", "/etc/containerd/certs.d/docker.io", 0, "masks"},
 		{"an earlier root masks a later one", "containerd", files{cdConf: strings.Replace(goodCRI, "/etc", "/opt/certs.d:/etc", 1), cdHosts: goodHosts, "opt/certs.d/docker.io/": ""}, "open", "/opt/certs.d/docker.io", 0, "has no hosts.toml"},
 		// podman and its like
+		{"a mirror beside the proxy", "podman", files{regs: "[[registry]]\nprefix = 'docker.io'\nlocation = 'docker.io'\n[[registry.mirror]]\nlocation = 'mirror.internal'\n", "etc/environment": "https_proxy=http://gate.example:3128\nno_proxy=.internal\n"}, "open", "/" + regs, 1, "the mirror mirror.internal of docker.io is not the gate"},
+		{"a location beside the proxy", "podman", files{regs: "[[registry]]\nprefix = 'docker.io/library'\nlocation = 'mirror.internal'\n", "etc/environment": "https_proxy=http://gate.example:3128\nno_proxy=.internal\n"}, "open", "/" + regs, 1, "the location of docker.io/library is mirror.internal"},
+		{"an insecure location that no proxy is set for", "podman", files{regs: "[[registry]]\nprefix = 'docker.io'\nlocation = 'mirror.example'\ninsecure = true\n", "etc/environment": "https_proxy=http://gate.example:3128\n"}, "open", "/" + regs, 1, "the location of docker.io is mirror.example"},
 		{"nothing", "podman", files{regs: ""}, "open", "", 0, "nothing here points podman"},
 		{"a mirror that is not blocked", "podman", files{regs: strings.Replace(goodRule, "blocked = true\n", "", 1)}, "open", "/" + regs, 1, "is not blocked"},
 		{"another mirror", "podman", files{regs: goodRule + "[[registry.mirror]]\nlocation = 'mirror.example'\n"}, "open", "/" + regs, 1, "the mirror mirror.example"},
@@ -219,12 +238,15 @@ func TestBrokenNodesAreFound(t *testing.T) {
 		{"insecure", "podman", files{regs: rewrite + "insecure = true\n"}, "warning", "/" + regs, 1, "insecure = true"},
 		// k3s
 		{"the default endpoint", "k3s", files{k3sRegs: mirrorsOf}, "open", "/" + k3sRegs, 2, "disable-default-registry-endpoint is not set"},
+		{"the command line sets it back", "k3s", files{k3sRegs: mirrorsOf, k3sConf: "disable-default-registry-endpoint: true\n", "etc/systemd/system/k3s.service": "[Service]\nExecStart=/usr/local/bin/k3s server --disable-default-registry-endpoint=false\n"}, "open", "/" + k3sRegs, 2, "disable-default-registry-endpoint is not set"},
 		{"a drop-in sets it back", "k3s", files{k3sRegs: mirrorsOf, k3sConf: "disable-default-registry-endpoint: true\n", "etc/rancher/k3s/config.yaml.d/x.yaml": "disable-default-registry-endpoint: false\n"}, "open", "/" + k3sRegs, 2, "disable-default-registry-endpoint is not set"},
 		{"an unlisted registry", "k3s", files{k3sRegs: strings.Replace(mirrorsOf, "docker.io", "quay.io", 1), k3sConf: "disable-default-registry-endpoint: true\n"}, "open", "", 0, "nothing here points k3s"},
 		{"another endpoint", "k3s", files{k3sRegs: mirrorsOf + "      - https://mirror.example\n", k3sConf: "disable-default-registry-endpoint: true\n"}, "open", "/" + k3sRegs, 2, "have mirror.example"},
 		{"registries.yaml does not parse", "k3s", files{k3sRegs: "mirrors:\n  a: [\n"}, "warning", "/" + k3sRegs, 2, "does not parse"},
 		{"the gate's certificate is not checked", "k3s", files{k3sRegs: mirrorsOf + "configs:\n  gate.example:\n    tls:\n      insecure_skip_verify: true\n", k3sConf: "disable-default-registry-endpoint: true\n"}, "warning", "/" + k3sRegs, 8, "is not checked"},
+		{"an endpoint beside the proxy", "k3s", files{k3sRegs: strings.Replace(mirrorsOf, "gate.example", "mirror.internal", 1), "etc/systemd/system/k3s.service": viaGate + "Environment=NO_PROXY=.internal\n"}, "open", "/" + k3sRegs, 2, "have mirror.internal"},
 		// BuildKit
+		{"a mirror beside the proxy", "buildkit", files{bkConf: "[registry.\"docker.io\"]\n  mirrors = [\"mirror.internal\"]\n", "etc/systemd/system/buildkit.service": viaGate + "Environment=NO_PROXY=.internal\n"}, "open", "/" + bkConf, 1, "have mirror.internal"},
 		{"mirrors", "buildkit", files{bkConf: "\n[registry.\"docker.io\"]\n  mirrors = [\"gate.example/docker.io\"]\n"}, "open", "/" + bkConf, 2, "falls back to docker.io"},
 		{"other mirrors", "buildkit", files{bkConf: "[registry.\"docker.io\"]\n  mirrors = [\"mirror.example\"]\n"}, "open", "/" + bkConf, 1, "have mirror.example"},
 		{"nothing", "buildkit", files{bkConf: ""}, "open", "", 0, "nothing here points buildkit"},

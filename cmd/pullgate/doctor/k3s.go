@@ -44,8 +44,11 @@ func (k *k3s) inspect() {
 		k.source = fs[len(fs)-1]
 	}
 	k.config()
-	k.noDefault = k.noDefault || strings.Contains(u.exec, "--disable-default-registry-endpoint") &&
-		!strings.Contains(u.exec, "--disable-default-registry-endpoint=false")
+	for _, w := range u.arguments() { // after the files, which it overrules
+		if value, ok := strings.CutPrefix(w, "--disable-default-registry-endpoint"); ok {
+			k.noDefault = value == "" || value == "=true"
+		}
+	}
 	if raw, ok := k.file(k.source); ok {
 		k.raw = raw
 		if err := decodeYAML(raw, &k.conf); err != nil {
@@ -116,9 +119,12 @@ func (k *k3s) registry(registry string) {
 	if k.named(registry) {
 		return
 	}
+	proxied := k.proxied(k.proxies, registry)
 	if k.byProxy(k.proxies, registry) {
 		k.proxiedTrust(registry)
-		return
+		if !proxied {
+			return
+		}
 	}
 	name := registry
 	m, ok := k.conf.Mirrors[name]
@@ -126,8 +132,11 @@ func (k *k3s) registry(registry string) {
 		name = "*"
 		m, ok = k.conf.Mirrors[name]
 	}
-	if !ok {
+	switch {
+	case !ok && !proxied:
 		k.nothing(registry, "")
+		return
+	case !ok:
 		return
 	}
 	line := max(lineOf(k.raw, name+":"), lineOf(k.raw, `"`+name+`"`), lineOf(k.raw, "'"+name+"'"))
@@ -138,6 +147,9 @@ func (k *k3s) registry(registry string) {
 			k.endpointTLS(e)
 			continue
 		}
+		if k.held(k.proxies, e) {
+			continue
+		}
 		k.add(Finding{
 			Severity: SeverityOpen, File: k.source, Line: line, registry: registry,
 			Problem:     "mirrors of " + name + " have " + hostOf(e) + ", which is not the gate",
@@ -145,10 +157,10 @@ func (k *k3s) registry(registry string) {
 			Fix:         k.howto(),
 		})
 	}
-	if gates == 0 {
+	if gates == 0 && !proxied {
 		k.nothing(registry, k.source)
 	}
-	if !k.noDefault {
+	if !k.noDefault && !proxied {
 		k.add(Finding{
 			Severity: SeverityOpen, File: k.source, Line: line, registry: registry,
 			Problem:     "k3s asks " + registry + " itself after the endpoints: disable-default-registry-endpoint is not set",

@@ -3,6 +3,7 @@ package doctor
 import (
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 
 	"golang.org/x/net/http/httpproxy"
@@ -233,7 +234,7 @@ func (u unit) proxies(prefix string) proxies {
 // value.
 func (u unit) flags(name string) []string {
 	var out []string
-	ws := words(u.exec)
+	ws := u.arguments()
 	for i, w := range ws {
 		if w == name && i+1 < len(ws) {
 			out = append(out, ws[i+1])
@@ -244,6 +245,27 @@ func (u unit) flags(name string) []string {
 	}
 	return out
 }
+
+// arguments are the words of the command line. A variable that is a word of its own
+// is the words of its value (systemd.service(5), "Command lines"): Debian's
+// docker.service has $DOCKER_OPTS.
+func (u unit) arguments() []string {
+	var out []string
+	for _, w := range words(u.exec) {
+		m := variableWord.FindStringSubmatch(w)
+		switch {
+		case m == nil:
+			out = append(out, w)
+		case m[1] != "": // in braces it stays one word
+			out = append(out, u.env[m[1]].value)
+		default:
+			out = append(out, words(u.env[m[2]].value)...)
+		}
+	}
+	return out
+}
+
+var variableWord = regexp.MustCompile(`^\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))$`)
 
 // envFile reads NAME=value lines, as systemd, /etc/environment and /etc/default
 // have them.
