@@ -117,10 +117,13 @@ func TestAProbeCannotBeToldFromAClient(t *testing.T) {
 
 func TestProbesThatTellNothingRefuse(t *testing.T) {
 	for name, serve := range map[string]http.HandlerFunc{
-		"5xx":           func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503) },
-		"429":           func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(429) },
-		"hangs up":      func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
-		"never answers": func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"5xx":      func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503) },
+		"429":      func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(429) },
+		"hangs up": func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
+		"never answers": func(w http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			panic(http.ErrAbortHandler) // returning would be an answer
+		},
 		"trouble with manifests": func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodHead {
 				w.WriteHeader(500)
@@ -131,6 +134,7 @@ func TestProbesThatTellNothingRefuse(t *testing.T) {
 		"never answers for a front": func(w http.ResponseWriter, r *http.Request) {
 			if r.Host == "front.example" {
 				<-r.Context().Done()
+				panic(http.ErrAbortHandler)
 			}
 			store(w, r)
 		},

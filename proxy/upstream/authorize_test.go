@@ -338,7 +338,7 @@ func TestAuthorizeEnds(t *testing.T) {
 	o.HeaderTimeout, o.BodyTimeout = 30*time.Millisecond, 30*time.Millisecond
 	start := time.Now()
 	wantKind(t, open(t, o).Authorize(t.Context(), named(t, "r.example/x:v1"), false), Unavailable)
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("took %v", took)
 	}
 }

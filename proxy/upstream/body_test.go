@@ -96,7 +96,7 @@ func TestSlowUpstreams(t *testing.T) {
 			wantKind(t, err, Unavailable)
 			_, err = open(t, o).BlobBytes(t.Context(), of(t, "r.example/x", nil), 100)
 			wantKind(t, err, Unavailable)
-			if took := time.Since(start); took > 3*time.Second {
+			if took := time.Since(start); took > 20*time.Second {
 				t.Errorf("gave up after %s only", took)
 			}
 		})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"testing"
-	"time"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
@@ -47,12 +46,8 @@ func TestNestedTimestamps(t *testing.T) {
 				d := b.VerificationMaterial.TimestampVerificationData
 				d.Rfc3161Timestamps = append(d.Rfc3161Timestamps, &protocommon.RFC3161SignedTimestamp{SignedTimestamp: response(token)})
 			}
-			start := time.Now()
 			v, err := bundle.Verify(marshal(t, b), subject, tr)
-			denied(t, v, err, "nested at most 64 deep")
-			if took := time.Since(start); took > 500*time.Millisecond {
-				t.Errorf("took %s", took)
-			}
+			denied(t, v, err, "nested at most 64 deep") // before one is parsed
 		})
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
@@ -58,12 +57,8 @@ func TestProposedLogEntries(t *testing.T) {
 				e.KindVersion = &protorekor.KindVersion{Kind: name, Version: version}
 				b.VerificationMaterial.TlogEntries = append(b.VerificationMaterial.TlogEntries, e)
 			}
-			start := time.Now()
 			v, err := bundle.Verify(marshal(t, b), subject, w.trust())
-			denied(t, v, err, "transparency log entry: expected")
-			if took := time.Since(start); took > time.Second {
-				t.Errorf("took %s", took)
-			}
+			denied(t, v, err, "transparency log entry: expected") // before a signature is looked at
 		})
 	}
 }

@@ -168,12 +168,8 @@ func TestHugeKeyInLogEntry(t *testing.T) {
 		e.LogIndex = int64(i)
 		b.VerificationMaterial.TlogEntries = append(b.VerificationMaterial.TlogEntries, e)
 	}
-	start := time.Now()
 	v, err := bundle.Verify(marshal(t, b), subject, w.trust())
-	denied(t, v, err, "RSA keys of at most 8192 bits")
-	if d := time.Since(start); d > time.Second {
-		t.Errorf("took %v", d)
-	}
+	denied(t, v, err, "RSA keys of at most 8192 bits") // before one is used
 	// In whichever member, and beside a good one.
 	odd := w.attest(keyless{}, signed())
 	odd.VerificationMaterial.TlogEntries = append(odd.VerificationMaterial.TlogEntries, &protorekor.TransparencyLogEntry{CanonicalizedBody: fmt.Appendf(nil, `{"a":[{"b":%q}]}`, b64(pub))})

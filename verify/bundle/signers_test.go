@@ -4,7 +4,6 @@ import (
 	"crypto/elliptic"
 	"crypto/x509"
 	"testing"
-	"time"
 
 	"github.com/digitorus/pkcs7"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
@@ -41,11 +40,7 @@ func TestTimestampsOfManySigners(t *testing.T) {
 			d.Rfc3161Timestamps = append(d.Rfc3161Timestamps, &protocommon.RFC3161SignedTimestamp{SignedTimestamp: response(token)})
 		}
 		b.VerificationMaterial.TimestampVerificationData = d
-		start := time.Now()
 		v, err := bundle.Verify(marshal(t, b), subject, tr)
-		denied(t, v, err, want)
-		if took := time.Since(start); took > time.Second {
-			t.Errorf("took %s", took)
-		}
+		denied(t, v, err, want) // before a signature is looked at
 	}
 }
