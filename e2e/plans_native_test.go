@@ -50,6 +50,7 @@ func byGateName(r harness.Ref) string { return harness.GateName + "/" + r.String
 func nativePlans() []planned {
 	trust := map[string]string{"update-ca-certificates": "1 added"}
 	config := map[string]string{"containerd config dump": `config_path = "/etc/containerd/certs.d"`}
+	server := map[string]string{"grep -r server": `server = "https://` + harness.GateName + `/v2"`}
 	locations := map[string]string{"podman info": "docker.io:{docker.io {" + harness.GateName + "/docker.io"}
 	return []planned{
 		{"docker environment", "docker", []string{"--mode", "environment"}, &harness.NodeDocker{}, trust, nil},
@@ -57,6 +58,7 @@ func nativePlans() []planned {
 		{"containerd", "containerd", nil, &harness.NodeContainerd{}, config, nil},
 		{"containerd proxy", "containerd", []string{"--mode", "proxy"}, &harness.NodeContainerd{}, trust, nil},
 		{"kubernetes", "kubernetes", nil, &harness.NodeContainerd{}, config, nil},
+		{"k3s", "k3s", nil, &harness.NodeK3s{}, server, nil},
 		{"podman", "podman", nil, &harness.NodePodman{}, locations, nil},
 		{"buildah", "podman", nil, &harness.NodeBuildah{}, locations, nil},
 		{"skopeo", "podman", nil, &harness.NodeSkopeo{}, locations, nil},
