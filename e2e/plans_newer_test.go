@@ -26,7 +26,7 @@ func newerPlans(release string) []planned {
 		{"docker-containerd environment", "docker-containerd", environment, harness.NewNodeDockerStore(), trust, nil},
 		{"containerd", "containerd", nil, &harness.NodeContainerd{}, config, nil},
 		{"containerd proxy", "containerd", proxy, &harness.NodeContainerd{}, trust, nil},
-		{"k3s", "k3s", nil, &harness.NodeK3s{}, server, nil},
+		{"k3s as containerd", "k3s", nil, &harness.NodeK3s{}, server, nil},
 		{"podman", "podman", nil, &harness.NodePodman{}, locations, nil},
 		{"buildah", "podman", nil, &harness.NodeBuildah{}, locations, nil},
 		{"skopeo", "podman", nil, &harness.NodeSkopeo{}, locations, nil},
@@ -41,7 +41,7 @@ func newerPlans(release string) []planned {
 	return append(plans,
 		planned{"docker-containerd", "docker-containerd", nil, harness.NewNodeDockerStore(), store, nil},
 		planned{"docker-containerd build", "docker-containerd", nil, &harness.NodeDockerBuild{NodeClient: harness.NewNodeDockerStore()}, store, nil},
-		planned{"talos", "talos", nil, &harness.NodeTalos{}, map[string]string{"talosctl get": "skipFallback: true"}, nil},
+		planned{"talos as containerd", "talos", nil, &harness.NodeTalos{}, map[string]string{"talosctl get": "skipFallback: true"}, nil},
 		planned{"buildkit", "buildkit", nil, &harness.NodeBuildKit{}, trust, nil},
 	)
 }
