@@ -32,10 +32,14 @@ func TestSignatureRepositories(t *testing.T) {
 		"of the registry":       {map[string]string{"registry.example.com": "sigs.example.com/two", "default": "sigs.example.com/three"}, "sigs.example.com/two"},
 		"of the domain":         {map[string]string{"*.example.com": "sigs.example.com/two"}, "sigs.example.com/two"},
 		"of everything":         {map[string]string{"default": "sigs.example.com/three", "registry.example.com/x": "sigs.example.com/two"}, "sigs.example.com/three"},
+		"below":                 {map[string]string{"registry.example.com": "sigs.example.com/of/*"}, "sigs.example.com/of/team/app"},
+		"below a registry":      {map[string]string{"registry.example.com": "sigs.example.com/*"}, "sigs.example.com/team/app"},
+		"below a part":          {map[string]string{"registry.example.com/team": "sigs.example.com/t/*"}, "sigs.example.com/t/app"},
+		"below itself":          {map[string]string{repo: "sigs.example.com/one/*"}, "sigs.example.com/one"},
 		"of another repository": {map[string]string{repo + "x": "sigs.example.com/one"}, repo},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, at := range []string{repo, "sigs.example.com/one", "sigs.example.com/two", "sigs.example.com/three"} {
+			for _, at := range []string{repo, "sigs.example.com/one", "sigs.example.com/two", "sigs.example.com/three", "sigs.example.com/of/team/app", "sigs.example.com/t/app", "sigs.example.com/team/app"} {
 				w := newWorld(t)
 				w.write("cosign.pub", string(ours.pem()))
 				w.write("policy.json", `{"default":[{"type":"sigstoreSigned","keyPath":"cosign.pub","signedIdentity":{"type":"matchRepository"}}]}`)
@@ -130,6 +134,10 @@ func TestFaultsOfSignatureRepositories(t *testing.T) {
 		"registry.example.com/b": "",
 		"https://x.example":      "sigs.example.com/one",
 		"":                       "sigs.example.com/one",
+		"default":                "sigs.example.com/one/*",
+		"*.example.com":          "sigs.example.com/one/*",
+		"registry.example.com/d": "sigs.example.com/*",
+		"registry.example.com/c": "sigs.example.com/*/x",
 	} {
 		if _, err := newWorld(t).elsewhere(ours, map[string]string{scope: r}); err == nil || !strings.Contains(err.Error(), "signature_repositories") {
 			t.Errorf("%q=%q: found %v", scope, r, err)
