@@ -13,8 +13,8 @@ type SignatureRepository struct {
 	// Scope is written as in the policy: a registry, a part of one, a repository,
 	// *.domain, or "default" for all images of no other scope. Required.
 	Scope string `mapstructure:"scope"`
-	// Repository is registry/repository in full. With /* at its end, what the image's
-	// repository has after Scope is appended. Its registry must be served.
+	// Repository is registry/repository in full. A * at its end stands for what the
+	// image's repository has after Scope. Its registry must be served.
 	Repository string `mapstructure:"repository"`
 }
 
@@ -45,21 +45,20 @@ func (v *validator) signatureRepositories() {
 			v.fault(at+".scope", fmt.Sprintf("%s stands here a second time", quote(r.Scope)), "list each scope once")
 		}
 		seen[r.Scope] = true
-		name, below := strings.CutSuffix(r.Repository, "/*")
-		if below && (r.Scope == "default" || strings.HasPrefix(r.Scope, "*.")) {
-			v.fault(at+".repository", "ends with /*, which stands for what follows the scope, and this scope has no beginning", "name a registry or a part of one as the scope")
+		name, star := strings.CutSuffix(r.Repository, "*")
+		if star && (r.Scope == "default" || strings.HasPrefix(r.Scope, "*.")) {
+			v.fault(at+".repository", "ends with *, which stands for what follows the scope, and this scope has no beginning", "name a registry or a part of one as the scope")
 		}
-		v.signatureRepository(at+".repository", name, below && !strings.Contains(r.Scope, "/"))
+		if star && strings.Contains(name, "/") {
+			name += "x/x"
+		}
+		v.repository(at+".repository", name)
 	}
 }
 
-// signatureRepository checks a name in full, without tag or digest, of a registry that
-// is served; a registry alone where something always follows it.
-func (v *validator) signatureRepository(at, name string, follows bool) {
-	if follows && !strings.Contains(name, "/") {
-		v.served(at, name)
-		return
-	}
+// repository checks a name in full, without tag or digest, of a registry that is
+// served.
+func (v *validator) repository(at, name string) {
 	ref, err := reference.ParseNamed(name)
 	if err != nil || !reference.IsNameOnly(ref) {
 		v.fault(at, fmt.Sprintf("expected a repository, found %s", quote(name)), "write registry/repository in full, without tag or digest: sigs.example.com/team/signatures")

@@ -23,7 +23,7 @@ func TestFaultsOfSignatureRepositories(t *testing.T) {
 		{"registry that is not served", items("{" + scope + ", repository: sigs.example.com/x}"), "signature_repositories[0].repository", 3, []string{"not among the upstreams"}},
 		{"below everything", items("{scope: default, repository: docker.io/sigs/*}"), "signature_repositories[0].repository", 3, []string{"no beginning"}},
 		{"below a domain", items("{scope: '*.example.com', repository: docker.io/sigs/*}"), "signature_repositories[0].repository", 3, []string{"no beginning"}},
-		{"a registry alone, below a part", items("{" + scope + ", repository: docker.io/*}"), "signature_repositories[0].repository", 3, []string{"registry/repository"}},
+		{"no repository below", items("{" + scope + ", repository: 'docker.io*'}"), "signature_repositories[0].repository", 3, []string{"registry/repository"}},
 		{"below a registry that is not served", items("{scope: docker.io, repository: sigs.example.com/*}"), "signature_repositories[0].repository", 3, []string{"not among the upstreams"}},
 		{"too many", items(strings.Repeat("{"+scope+"}, ", 1001)), "signature_repositories", 3, []string{"at most 1000"}},
 	})

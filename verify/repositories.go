@@ -15,20 +15,25 @@ type repositories map[string]signatureRepository
 
 // signatureRepository is one of them.
 type signatureRepository struct {
-	name string // registry/repository; below may have a registry alone, for the scope of a registry
-	// below appends what the image's repository has after the scope.
-	below bool
+	name string // registry/repository; without the star that stood at its end
+	// star appends what the image's repository has after the scope.
+	star bool
 }
 
-// anyBelow at the end of a repository stands for what follows the scope.
-const anyBelow = "/*"
+// newSignatureRepository reads registry/repository, registry/repository/* or
+// registry/repository-*.
+func newSignatureRepository(text string) signatureRepository {
+	name, star := strings.CutSuffix(text, "*")
+	return signatureRepository{name, star}
+}
 
 // at is the repository for ref's images, which scope matches. Names that are good by
-// themselves can be too long together.
+// themselves can be too long together, and nothing follows the scope of one repository.
 func (s signatureRepository) at(scope string, ref reference.Named) (reference.Named, error) {
 	name := s.name
-	if rest, ok := strings.CutPrefix(ref.Name(), scope+"/"); ok && s.below {
-		name += "/" + rest
+	if s.star {
+		rest, _ := strings.CutPrefix(ref.Name(), scope)
+		name = strings.TrimSuffix(name+strings.TrimPrefix(rest, "/"), "/")
 	}
 	repo, err := reference.ParseNamed(name)
 	if err != nil {
@@ -41,13 +46,16 @@ func (s signatureRepository) at(scope string, ref reference.Named) (reference.Na
 // nothing is.
 func signatureRepositoryProblem(scope string, s signatureRepository) (problem, fix string) {
 	example := s.name
+	if s.star && strings.Contains(s.name, "/") {
+		example += "x/x"
+	}
 	switch {
 	case scope != DefaultScope && !canMatch(scope):
 		return "this scope can never match", scopeFix(scope)
-	case s.below && (scope == DefaultScope || strings.HasPrefix(scope, "*.")):
-		return anyBelow + " stands for what follows the scope, and this scope has no beginning", "write a registry or a part of one as the scope"
-	case s.below && !strings.Contains(scope, "/"):
-		example += "/x"
+	case s.star && (scope == DefaultScope || strings.HasPrefix(scope, "*.")):
+		return "* at the end stands for what follows the scope, and this scope has no beginning", "write a registry or a part of one as the scope"
+	case s.star && strings.ContainsAny(path(scope), ":@"):
+		return "* at the end stands for what follows the scope, and nothing follows a tag or digest", "leave * out"
 	}
 	if ref, err := reference.ParseNamed(example); err != nil || !reference.IsNameOnly(ref) {
 		return fmt.Sprintf("expected a repository, found %q", clean(s.name)), "write registry/repository, in full and without tag or digest"
@@ -59,8 +67,7 @@ func signatureRepositoryProblem(scope string, s signatureRepository) (problem, f
 func (l *loader) signatureRepositories(byScope map[string]string) repositories {
 	out := repositories{}
 	for _, scope := range slices.Sorted(maps.Keys(byScope)) {
-		name, below := strings.CutSuffix(byScope[scope], anyBelow)
-		repo := signatureRepository{name, below}
+		repo := newSignatureRepository(byScope[scope])
 		if problem, fix := signatureRepositoryProblem(scope, repo); problem != "" {
 			l.faults = append(l.faults, Fault{Key: fmt.Sprintf("signature_repositories.%q", clean(scope)), Problem: problem, Fix: fix})
 			continue
@@ -68,6 +75,12 @@ func (l *loader) signatureRepositories(byScope map[string]string) repositories {
 		out[scope] = repo
 	}
 	return out
+}
+
+// path is what follows the registry of a scope.
+func path(scope string) string {
+	_, after, _ := strings.Cut(scope, "/")
+	return after
 }
 
 // of returns the signature repository for ref's images: that of the most specific
@@ -91,7 +104,7 @@ func (r repositories) of(ref reference.Named) (reference.Named, error) {
 func (r repositories) canonical() string {
 	var s string
 	for _, scope := range slices.Sorted(maps.Keys(r)) {
-		s += fmt.Sprintf("repository %q=%q below=%t\n", scope, r[scope].name, r[scope].below)
+		s += fmt.Sprintf("repository %q=%q star=%t\n", scope, r[scope].name, r[scope].star)
 	}
 	return s
 }
