@@ -453,14 +453,7 @@ func TestBaseProvenanceElsewhere(t *testing.T) {
 		o.write("policy.json", policyFor(t, o.scopes))
 		options := o.options()
 		options.SignatureRepositories = map[string]string{appRepo: elsewhere}
-		policy, err := LoadPolicy(options)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := NewEngine(policy, o.reg, o.web)
-		if err != nil {
-			t.Fatal(err)
-		}
+		e := o.engineWith(options)
 		wantBased(t, verify(t, e, s), map[string]string{"nothing": "no SLSA provenance found at " + elsewhere}[of])
 	}
 }

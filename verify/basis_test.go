@@ -50,14 +50,7 @@ func TestBasis(t *testing.T) {
 		w.write("registries.d/default.yaml", s.places)
 		o := w.options()
 		o.InsecureAllowWeak, o.SignatureRepositories = s.weak, s.repositories
-		p, err := LoadPolicy(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := NewEngine(p, w.reg, w.web)
-		if err != nil {
-			t.Fatal(err)
-		}
+		e := w.engineWith(o)
 		e.UseRoots(s.roots)
 		out := map[string]string{}
 		for _, name := range images {

@@ -184,7 +184,14 @@ func (w *world) load(policy string) (*Policy, error) {
 // engine loads a policy that has no fault.
 func (w *world) engine(policy string) *Engine {
 	w.t.Helper()
-	p, err := w.load(policy)
+	w.write("policy.json", policy)
+	return w.engineWith(w.options())
+}
+
+// engineWith loads the policy that is there, with options.
+func (w *world) engineWith(o Options) *Engine {
+	w.t.Helper()
+	p, err := LoadPolicy(o)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -8,15 +8,15 @@ import (
 	"testing"
 )
 
-// elsewhere loads a policy that accepts ours in all scopes, with signature
+// elsewhereOptions writes a policy that accepts ours in all scopes, and names signature
 // repositories.
-func (w *world) elsewhere(ours *bundleSigner, byScope map[string]string) (*Policy, error) {
+func (w *world) elsewhereOptions(ours *bundleSigner, byScope map[string]string) Options {
 	w.t.Helper()
 	w.write("ours.pub", ours.pem())
 	w.write("policy.json", `{"default":[{"type":"bundleSigned","keyPath":"ours.pub"}]}`)
 	o := w.options()
 	o.SignatureRepositories = byScope
-	return LoadPolicy(o)
+	return o
 }
 
 // Evidence is looked for in the repository of the most specific scope, and there
@@ -46,14 +46,7 @@ func TestSignatureRepositories(t *testing.T) {
 				w.write("policy.json", `{"default":[{"type":"sigstoreSigned","keyPath":"cosign.pub","signedIdentity":{"type":"matchRepository"}}]}`)
 				o := w.options()
 				o.SignatureRepositories = c.byScope
-				p, err := LoadPolicy(o)
-				if err != nil {
-					t.Fatal(err)
-				}
-				e, err := NewEngine(p, w.reg, w.web)
-				if err != nil {
-					t.Fatal(err)
-				}
+				e := w.engineWith(o)
 				w.attach(at, ours.sign(repo, theManifest))
 				v := verify(t, e, subject(t, v1))
 				if allowed := v.Decision == Allowed; allowed != (at == c.want) {
@@ -72,14 +65,7 @@ func TestSignatureRepositories(t *testing.T) {
 func TestSignatureRepositoryOfBundles(t *testing.T) {
 	ours := newBundleSigner(t)
 	w := newWorld(t)
-	p, err := w.elsewhere(ours, map[string]string{"registry.example.com": "sigs.example.com/one"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := NewEngine(p, w.reg, w.web)
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := w.engineWith(w.elsewhereOptions(ours, map[string]string{"registry.example.com": "sigs.example.com/one"}))
 	w.refer(bundleType, ours.sign(theManifest))
 	for name, m := range maps.Clone(w.reg.manifests) {
 		if at, ok := strings.CutPrefix(name, repo+"@"); ok {
@@ -113,7 +99,7 @@ func TestSignatureRepositoriesCountIntoTheRevision(t *testing.T) {
 		"another":    {"registry.example.com": "sigs.example.com/two"},
 		"by another": {"registry.example.com/team": "sigs.example.com/one"},
 	} {
-		p, err := w.elsewhere(ours, byScope)
+		p, err := LoadPolicy(w.elsewhereOptions(ours, byScope))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +108,7 @@ func TestSignatureRepositoriesCountIntoTheRevision(t *testing.T) {
 		}
 		seen[p.Revision()] = name
 	}
-	if p, err := w.elsewhere(ours, nil); err != nil || seen[p.Revision()] != "none" {
+	if p, err := LoadPolicy(w.elsewhereOptions(ours, nil)); err != nil || seen[p.Revision()] != "none" {
 		t.Errorf("the revision of the same differs: %v", err)
 	}
 }
@@ -137,14 +123,7 @@ func TestSignatureRepositoryWithoutAName(t *testing.T) {
 		if !strings.Contains(star, "xxx") {
 			scope = repo
 		}
-		p, err := w.elsewhere(ours, map[string]string{scope: star})
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := NewEngine(p, w.reg, w.web)
-		if err != nil {
-			t.Fatal(err)
-		}
+		e := w.engineWith(w.elsewhereOptions(ours, map[string]string{scope: star}))
 		w.refer(bundleType, ours.sign(theManifest))
 		if v, err := e.Verify(t.Context(), subject(t, v1)); err == nil || v.Decision == Allowed || !strings.Contains(err.Error(), "signature repository") {
 			t.Errorf("%.40s: found %v, %v", star, v.Decision, err)
@@ -166,7 +145,7 @@ func TestFaultsOfSignatureRepositories(t *testing.T) {
 		"registry.example.com/e:v1": "sigs.example.com/*",
 		"registry.example.com/c":    "sigs.example.com/*/x",
 	} {
-		if _, err := newWorld(t).elsewhere(ours, map[string]string{scope: r}); err == nil || !strings.Contains(err.Error(), "signature_repositories") {
+		if _, err := LoadPolicy(newWorld(t).elsewhereOptions(ours, map[string]string{scope: r})); err == nil || !strings.Contains(err.Error(), "signature_repositories") {
 			t.Errorf("%q=%q: found %v", scope, r, err)
 		}
 	}
