@@ -63,26 +63,13 @@ func (l *loader) anyOf(at string, raw json.RawMessage, depth int) (extension, ob
 	return x, o, o.set("of", list)
 }
 
-// lintAlternative warns about an alternative that counts no longer, never, or always.
+// lintAlternative warns about an alternative that counts no longer or always.
 func (l *loader) lintAlternative(at string, alt alternative) {
 	if !alt.until.IsZero() && !l.now.Before(alt.until) {
 		l.warn(at+".until", "this alternative has ended on "+alt.until.Format(time.RFC3339), "take it out")
 	}
 	if acceptAnything(alt.all) {
 		l.warn(at, "needs nothing, so anyOf as a whole needs nothing", "take it out, or require a signature")
-	}
-	for _, r := range alt.all {
-		var t *bundleTrust
-		switch x := r.ext.(type) {
-		case *bundleSigned:
-			t = x.trust
-		case *attested:
-			t = x.trust
-		}
-		if !alt.before.IsZero() && t != nil && t.root == "" {
-			l.warn(at+".signedBefore", "denies every image: without a trustRoot nothing proves when a signature by a key was made",
-				"name the trust root whose log or timestamp authority proves it")
-		}
 	}
 }
 
