@@ -278,7 +278,7 @@ func TestBaseByDigestInThePolicy(t *testing.T) {
 func TestBaseInTheImagesOwnRepository(t *testing.T) {
 	o := newOnBase(t, signedBaseLayer("matchRepository", "", ""))
 	m := o.bake(appRepo, recipe{layers: []string{"os1", "os2", "app"}, annotations: builtOn(baseTag, o.digest)})
-	wantBased(t, o.judge(t, m), "not of "+appRepo)
+	wantBased(t, o.judge(t, m), "whose digest alone was looked for in "+appRepo)
 	mine := o.bake(appRepo, recipe{layers: []string{"mine"}})
 	o.push(appRepo+":base", mine)
 	o.signed(o.key, appRepo+":base", mine)
