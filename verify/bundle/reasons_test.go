@@ -65,3 +65,19 @@ func TestReasonOfAnotherKey(t *testing.T) {
 		t.Errorf("expected %q, found %q", want, who)
 	}
 }
+
+func TestHintName(t *testing.T) {
+	sum := strings.Repeat("A", 43) + "="
+	for hint, want := range map[string]string{
+		"":                "",
+		sum:               "sha256:" + strings.Repeat("00", 32),
+		sum[:43]:          sum[:43],            // no padding
+		"A" + sum:         "A" + sum,           // no base64
+		sum[:42] + "B=":   sum[:42] + "B=",     // two texts for one digest
+		"build\x1b[31m\n": "build\ufffd[31m; ", // as everything that strangers write
+	} {
+		if got := bundle.HintName(hint); got != want {
+			t.Errorf("%q: expected %q, found %q", hint, want, got)
+		}
+	}
+}
