@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/distribution/reference"
 )
@@ -12,7 +13,8 @@ type SignatureRepository struct {
 	// Scope is written as in the policy: a registry, a part of one, a repository,
 	// *.domain, or "default" for all images of no other scope. Required.
 	Scope string `mapstructure:"scope"`
-	// Repository is registry/repository in full. Its registry must be served.
+	// Repository is registry/repository in full. A * at its end stands for what the
+	// image's repository has after Scope. Its registry must be served.
 	Repository string `mapstructure:"repository"`
 }
 
@@ -43,7 +45,14 @@ func (v *validator) signatureRepositories() {
 			v.fault(at+".scope", fmt.Sprintf("%s stands here a second time", quote(r.Scope)), "list each scope once")
 		}
 		seen[r.Scope] = true
-		v.repository(at+".repository", r.Repository)
+		name, star := strings.CutSuffix(r.Repository, "*")
+		if star && (r.Scope == "default" || strings.HasPrefix(r.Scope, "*.")) {
+			v.fault(at+".repository", "ends with *, which stands for what follows the scope, and this scope has no beginning", "name a registry or a part of one as the scope")
+		}
+		if star && strings.Contains(name, "/") {
+			name += "x/x"
+		}
+		v.repository(at+".repository", name)
 	}
 }
 

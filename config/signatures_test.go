@@ -21,14 +21,18 @@ func TestFaultsOfSignatureRepositories(t *testing.T) {
 		{"with a tag", items("{" + scope + ", repository: docker.io/team/sigs:v1}"), "signature_repositories[0].repository", 3, []string{"without tag"}},
 		{"with a scheme", items("{" + scope + ", repository: 'https://u:hunter2@docker.io/x'}"), "signature_repositories[0].repository", 3, []string{"in full"}},
 		{"registry that is not served", items("{" + scope + ", repository: sigs.example.com/x}"), "signature_repositories[0].repository", 3, []string{"not among the upstreams"}},
+		{"below everything", items("{scope: default, repository: docker.io/sigs/*}"), "signature_repositories[0].repository", 3, []string{"no beginning"}},
+		{"below a domain", items("{scope: '*.example.com', repository: docker.io/sigs/*}"), "signature_repositories[0].repository", 3, []string{"no beginning"}},
+		{"no repository below", items("{" + scope + ", repository: 'docker.io*'}"), "signature_repositories[0].repository", 3, []string{"registry/repository"}},
+		{"below a registry that is not served", items("{scope: docker.io, repository: sigs.example.com/*}"), "signature_repositories[0].repository", 3, []string{"not among the upstreams"}},
 		{"too many", items(strings.Repeat("{"+scope+"}, ", 1001)), "signature_repositories", 3, []string{"at most 1000"}},
 	})
 }
 
 func TestSignatureRepositoriesFromTheEnvironment(t *testing.T) {
 	s := newSite(t)
-	c := s.good(minimal, LoadOptions{Environ: []string{"PULLGATE_SIGNATURE_REPOSITORIES=docker.io/team=docker.io/team/sigs,default=docker.io/all/sigs"}})
-	want := map[string]string{"docker.io/team": "docker.io/team/sigs", "default": "docker.io/all/sigs"}
+	c := s.good(minimal, LoadOptions{Environ: []string{"PULLGATE_SIGNATURE_REPOSITORIES=docker.io/team=docker.io/team/sigs/*,docker.io=docker.io/*,default=docker.io/all/sigs"}})
+	want := map[string]string{"docker.io/team": "docker.io/team/sigs/*", "docker.io": "docker.io/*", "default": "docker.io/all/sigs"}
 	if got := c.RepositoriesByScope(); !maps.Equal(got, want) {
 		t.Errorf("found %v, want %v", got, want)
 	}

@@ -46,10 +46,12 @@ func (p planned) run(t *testing.T, w *harness.World, root string) {
 func byGateName(r harness.Ref) string { return harness.GateName + "/" + r.String() }
 
 // nativePlans are the plans for this machine's own clients. CRI-O is no Debian
-// package: podman reads the same files by the same library, and stands for it.
+// package: podman reads the same files by the same library, and stands for it. k3s is none
+// either: containerd gets the files that k3s makes.
 func nativePlans() []planned {
 	trust := map[string]string{"update-ca-certificates": "1 added"}
 	config := map[string]string{"containerd config dump": `config_path = "/etc/containerd/certs.d"`}
+	server := map[string]string{"grep -r server": `server = "https://` + harness.GateName + `/v2"`}
 	locations := map[string]string{"podman info": "docker.io:{docker.io {" + harness.GateName + "/docker.io"}
 	return []planned{
 		{"docker environment", "docker", []string{"--mode", "environment"}, &harness.NodeDocker{}, trust, nil},
@@ -57,6 +59,7 @@ func nativePlans() []planned {
 		{"containerd", "containerd", nil, &harness.NodeContainerd{}, config, nil},
 		{"containerd proxy", "containerd", []string{"--mode", "proxy"}, &harness.NodeContainerd{}, trust, nil},
 		{"kubernetes", "kubernetes", nil, &harness.NodeContainerd{}, config, nil},
+		{"k3s as containerd", "k3s", nil, &harness.NodeK3s{}, server, nil},
 		{"podman", "podman", nil, &harness.NodePodman{}, locations, nil},
 		{"buildah", "podman", nil, &harness.NodeBuildah{}, locations, nil},
 		{"skopeo", "podman", nil, &harness.NodeSkopeo{}, locations, nil},

@@ -15,6 +15,7 @@ func newerPlans(release string) []planned {
 	if release == "trixie" { // containerd 1.7
 		config = map[string]string{"containerd config dump": `"/etc/containerd/certs.d"`}
 	}
+	server := map[string]string{"grep -r server": `server = "https://` + harness.GateName + `/v2"`}
 	locations := map[string]string{"podman info": "docker.io:{docker.io {" + harness.GateName + "/docker.io"}
 	proxy, environment := []string{"--mode", "proxy"}, []string{"--mode", "environment"}
 	plans := []planned{
@@ -25,6 +26,7 @@ func newerPlans(release string) []planned {
 		{"docker-containerd environment", "docker-containerd", environment, harness.NewNodeDockerStore(), trust, nil},
 		{"containerd", "containerd", nil, &harness.NodeContainerd{}, config, nil},
 		{"containerd proxy", "containerd", proxy, &harness.NodeContainerd{}, trust, nil},
+		{"k3s as containerd", "k3s", nil, &harness.NodeK3s{}, server, nil},
 		{"podman", "podman", nil, &harness.NodePodman{}, locations, nil},
 		{"buildah", "podman", nil, &harness.NodeBuildah{}, locations, nil},
 		{"skopeo", "podman", nil, &harness.NodeSkopeo{}, locations, nil},
@@ -39,6 +41,7 @@ func newerPlans(release string) []planned {
 	return append(plans,
 		planned{"docker-containerd", "docker-containerd", nil, harness.NewNodeDockerStore(), store, nil},
 		planned{"docker-containerd build", "docker-containerd", nil, &harness.NodeDockerBuild{NodeClient: harness.NewNodeDockerStore()}, store, nil},
+		planned{"talos as containerd", "talos", nil, &harness.NodeTalos{}, map[string]string{"talosctl get": "skipFallback: true"}, nil},
 		planned{"buildkit", "buildkit", nil, &harness.NodeBuildKit{}, trust, nil},
 	)
 }

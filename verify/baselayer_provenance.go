@@ -47,7 +47,10 @@ func (x *baseLayer) fromProvenance(ctx context.Context, in *judging, repo refere
 	x.wants(&own, in.image)
 	looked := in.found.LookedFor(own)
 	if index := in.image.index(); len(p.hints) == 0 && index != "" {
-		q := in.policy.query(in.image, index)
+		q, err := in.policy.query(in.image, index)
+		if err != nil {
+			return nil, err
+		}
 		q.Referrers, q.Attestations, q.Statements = true, true, true
 		above, err := in.engine.finder.Find(ctx, q)
 		in.looked = append(in.looked, above.Looked...)

@@ -151,7 +151,10 @@ func (e *Engine) find(ctx context.Context, p *Policy, j *judged, reqs []*require
 	if err != nil {
 		return discover.Found{}, err
 	}
-	q := p.query(j, j.canonical)
+	q, err := p.query(j, j.canonical)
+	if err != nil {
+		return discover.Found{}, err
+	}
 	q.Lookaside = base
 	q.Subject = ocispec.Descriptor{MediaType: j.subject.MediaType, Digest: j.canonical, Size: int64(len(j.subject.Manifest))}
 	for _, r := range reqs {
@@ -163,8 +166,9 @@ func (e *Engine) find(ctx context.Context, p *Policy, j *judged, reqs []*require
 }
 
 // query asks nothing yet about manifest d, which is j or its index.
-func (p *Policy) query(j *judged, d digest.Digest) discover.Query {
-	return discover.Query{Ref: j.ref(), Digest: d, Repository: p.repositories.of(j.ref())}
+func (p *Policy) query(j *judged, d digest.Digest) (discover.Query, error) {
+	repo, err := p.repositories.of(j.ref())
+	return discover.Query{Ref: j.ref(), Digest: d, Repository: repo}, err
 }
 
 // evaluateAll completes v: the image is allowed when every requirement is met.

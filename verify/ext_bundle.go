@@ -91,7 +91,7 @@ func (l *loader) bundleKeys(at string, o object, t *bundleTrust) error {
 			continue
 		}
 		if k.Weak != "" {
-			l.warn(s.key, fmt.Sprintf("%s: key %s is %s, under %d bits", s.name, shortKey(k.Name), k.Weak, minRSABits), l.keyFix(" under "))
+			l.warn(s.key, fmt.Sprintf("%s: key %s is %s, under %d bits", s.name, shortKey(k.Name), k.Weak, minRSABits), "its signatures are refused, whatever is configured; sign with a stronger key")
 		}
 		usable = usable || k.Weak == ""
 		t.Keys = append(t.Keys, k)

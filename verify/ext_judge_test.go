@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/pullgate/pullgate/verify/bundle"
+	"github.com/pullgate/pullgate/verify/discover"
 )
 
 // bundleSigner signs bundles with a key.
@@ -65,8 +66,14 @@ func (s *bundleSigner) sign(manifest []byte) []byte {
 // refer stores a document as a referrer of the image.
 func (w *world) refer(mediaType string, doc []byte) {
 	w.t.Helper()
-	layer := imgspec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(doc), Size: int64(len(doc))}
-	subject := imgspec.Descriptor{MediaType: imgspec.MediaTypeImageManifest, Digest: digest.FromBytes(theManifest), Size: int64(len(theManifest))}
+	w.referTo(theManifest, repo, mediaType, doc, nil)
+}
+
+// referTo stores a document with annotations as a referrer of a manifest.
+func (w *world) referTo(manifest []byte, repository, mediaType string, doc []byte, annotations map[string]string) {
+	w.t.Helper()
+	layer := imgspec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(doc), Size: int64(len(doc)), Annotations: annotations}
+	subject := imgspec.Descriptor{MediaType: imgspec.MediaTypeImageManifest, Digest: digest.FromBytes(manifest), Size: int64(len(manifest))}
 	empty := imgspec.DescriptorEmptyJSON
 	m := imgspec.Manifest{MediaType: imgspec.MediaTypeImageManifest, Config: empty, Layers: []imgspec.Descriptor{layer}, Subject: &subject}
 	m.SchemaVersion = 2
@@ -74,8 +81,8 @@ func (w *world) refer(mediaType string, doc []byte) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.reg.blobs[repo+"@"+layer.Digest.String()] = doc
-	w.reg.manifests[repo+"@"+digest.FromBytes(b).String()] = b
+	w.reg.blobs[repository+"@"+layer.Digest.String()] = doc
+	w.reg.manifests[repository+"@"+digest.FromBytes(b).String()] = b
 	w.reg.referrers = append(w.reg.referrers, imgspec.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(b), Size: int64(len(b)),
 		ArtifactType: "application/vnd.oci.empty.v1+json"})
 }
@@ -206,19 +213,7 @@ func TestStandardRequirementsDoNotLookAtReferrers(t *testing.T) {
 // referSimple stores a cosign signature as a referrer.
 func (w *world) referSimple(payload []byte, annotations map[string]string) {
 	w.t.Helper()
-	w.refer("application/vnd.dev.cosign.simplesigning.v1+json", payload)
-	last := &w.reg.referrers[len(w.reg.referrers)-1]
-	var m imgspec.Manifest
-	if err := json.Unmarshal(w.reg.manifests[repo+"@"+last.Digest.String()], &m); err != nil {
-		w.t.Fatal(err)
-	}
-	m.Layers[0].Annotations = annotations
-	b, err := json.Marshal(m)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	last.Digest, last.Size = digest.FromBytes(b), int64(len(b))
-	w.reg.manifests[repo+"@"+last.Digest.String()] = b
+	w.referTo(theManifest, repo, discover.SimpleSigningMIMEType, payload, annotations)
 }
 
 // TestExtensionsAreInconclusiveWhenReferrersAre: a registry that does not answer is

@@ -197,27 +197,38 @@ func (w *world) engine(policy string) *Engine {
 
 // store puts simple signing signatures of the image into the lookaside.
 func (w *world) store(name string, blobs ...[]byte) {
+	w.storeOf(digest.FromBytes(theManifest), name, blobs...)
+}
+
+// storeOf puts signatures of manifest d into the lookaside.
+func (w *world) storeOf(d digest.Digest, name string, blobs ...[]byte) {
 	for i, b := range blobs {
-		w.web.files[fmt.Sprintf("/s/%s@sha256=%s/signature-%d", name, digest.FromBytes(theManifest).Encoded(), i+1)] = b
+		w.web.files[fmt.Sprintf("/s/%s@sha256=%s/signature-%d", name, d.Encoded(), i+1)] = b
 	}
 }
 
 // attach puts sigstore signatures beside an image of the registry.
 func (w *world) attach(repository string, sigs ...*discover.Sigstore) {
 	w.t.Helper()
+	w.attachTo(digest.FromBytes(theManifest), repository, sigs...)
+}
+
+// attachTo puts sigstore signatures beside manifest d.
+func (w *world) attachTo(d digest.Digest, repository string, sigs ...*discover.Sigstore) {
+	w.t.Helper()
 	m := imgspec.Manifest{MediaType: imgspec.MediaTypeImageManifest}
 	m.SchemaVersion = 2
 	m.Config = imgspec.Descriptor{MediaType: imgspec.MediaTypeImageConfig, Digest: digest.FromString("{}"), Size: 2}
 	for _, s := range sigs {
-		d := digest.FromBytes(s.Payload)
-		w.reg.blobs[repository+"@"+d.String()] = s.Payload
-		m.Layers = append(m.Layers, imgspec.Descriptor{MediaType: s.MIMEType, Digest: d, Size: int64(len(s.Payload)), Annotations: s.Annotations})
+		payload := digest.FromBytes(s.Payload)
+		w.reg.blobs[repository+"@"+payload.String()] = s.Payload
+		m.Layers = append(m.Layers, imgspec.Descriptor{MediaType: s.MIMEType, Digest: payload, Size: int64(len(s.Payload)), Annotations: s.Annotations})
 	}
 	b, err := json.Marshal(m)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.reg.manifests[repository+":sha256-"+digest.FromBytes(theManifest).Encoded()+".sig"] = b
+	w.reg.manifests[repository+":sha256-"+d.Encoded()+".sig"] = b
 }
 
 // gpgKey is an OpenPGP key.

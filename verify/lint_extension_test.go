@@ -298,3 +298,31 @@ func TestShowNamesAuthoritiesAndExpressions(t *testing.T) {
 		t.Errorf("identities %q, expected %q", got, want)
 	}
 }
+
+// TestWeakKeysOfBundlesNeverCount: allowing weak signatures says nothing about bundles,
+// and the warning must not say that it does.
+func TestWeakKeysOfBundlesNeverCount(t *testing.T) {
+	weak := newSigstoreRSA(t, 1024)
+	w := newWorld(t)
+	w.write("weak.pub", string(weak.pem()))
+	w.write("policy.json", `{"default":[{"type":"bundleSigned","keyPath":"weak.pub"}]}`)
+	o := w.options()
+	o.InsecureAllowWeak = true
+	p, err := LoadPolicy(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := ""
+	for _, x := range p.Warnings() {
+		all += x.Error() + "\n"
+	}
+	if !strings.Contains(all, "it denies every image") || !strings.Contains(all, "refused, whatever is configured") || strings.Contains(all, "are allowed") {
+		t.Errorf("expected warnings that the key never counts, got %s", all)
+	}
+	e := w.engine(`{"default":[{"type":"bundleSigned","keyPath":"weak.pub"}]}`)
+	e.Replace(p)
+	w.attach(repo, weak.sign(repo, theManifest))
+	if v := verify(t, e, subject(t, v1)); v.Decision != Denied {
+		t.Errorf("signed with a weak key, and %s", v.Decision)
+	}
+}

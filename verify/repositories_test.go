@@ -32,10 +32,15 @@ func TestSignatureRepositories(t *testing.T) {
 		"of the registry":       {map[string]string{"registry.example.com": "sigs.example.com/two", "default": "sigs.example.com/three"}, "sigs.example.com/two"},
 		"of the domain":         {map[string]string{"*.example.com": "sigs.example.com/two"}, "sigs.example.com/two"},
 		"of everything":         {map[string]string{"default": "sigs.example.com/three", "registry.example.com/x": "sigs.example.com/two"}, "sigs.example.com/three"},
+		"below":                 {map[string]string{"registry.example.com": "sigs.example.com/of/*"}, "sigs.example.com/of/team/app"},
+		"with a beginning":      {map[string]string{"registry.example.com/team": "sigs.example.com/docker/dhi-*"}, "sigs.example.com/docker/dhi-app"},
+		"below a registry":      {map[string]string{"registry.example.com": "sigs.example.com/*"}, "sigs.example.com/team/app"},
+		"below a part":          {map[string]string{"registry.example.com/team": "sigs.example.com/t/*"}, "sigs.example.com/t/app"},
+		"below itself":          {map[string]string{repo: "sigs.example.com/one/*"}, "sigs.example.com/one"},
 		"of another repository": {map[string]string{repo + "x": "sigs.example.com/one"}, repo},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, at := range []string{repo, "sigs.example.com/one", "sigs.example.com/two", "sigs.example.com/three"} {
+			for _, at := range []string{repo, "sigs.example.com/one", "sigs.example.com/two", "sigs.example.com/three", "sigs.example.com/of/team/app", "sigs.example.com/t/app", "sigs.example.com/team/app", "sigs.example.com/docker/dhi-app"} {
 				w := newWorld(t)
 				w.write("cosign.pub", string(ours.pem()))
 				w.write("policy.json", `{"default":[{"type":"sigstoreSigned","keyPath":"cosign.pub","signedIdentity":{"type":"matchRepository"}}]}`)
@@ -122,14 +127,44 @@ func TestSignatureRepositoriesCountIntoTheRevision(t *testing.T) {
 	}
 }
 
+// What a star makes of a name need not be one: then nobody can tell where the evidence
+// is, and the image is not allowed.
+func TestSignatureRepositoryWithoutAName(t *testing.T) {
+	ours := newBundleSigner(t)
+	for _, star := range []string{"sigs.example.com/*", "sigs.example.com/dhi-*", "sigs.example.com/" + strings.Repeat("x", 250) + "/*"} {
+		w := newWorld(t)
+		scope := "registry.example.com"
+		if !strings.Contains(star, "xxx") {
+			scope = repo
+		}
+		p, err := w.elsewhere(ours, map[string]string{scope: star})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := NewEngine(p, w.reg, w.web)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.refer(bundleType, ours.sign(theManifest))
+		if v, err := e.Verify(t.Context(), subject(t, v1)); err == nil || v.Decision == Allowed || !strings.Contains(err.Error(), "signature repository") {
+			t.Errorf("%.40s: found %v, %v", star, v.Decision, err)
+		}
+	}
+}
+
 func TestFaultsOfSignatureRepositories(t *testing.T) {
 	ours := newBundleSigner(t)
 	for scope, r := range map[string]string{
-		"registry.example.com":   "sigs.example.com/one:v1",
-		"registry.example.com/a": "one",
-		"registry.example.com/b": "",
-		"https://x.example":      "sigs.example.com/one",
-		"":                       "sigs.example.com/one",
+		"registry.example.com":      "sigs.example.com/one:v1",
+		"registry.example.com/a":    "one",
+		"registry.example.com/b":    "",
+		"https://x.example":         "sigs.example.com/one",
+		"":                          "sigs.example.com/one",
+		"default":                   "sigs.example.com/one/*",
+		"*.example.com":             "sigs.example.com/one/*",
+		"registry.example.com/d":    "sigs.example.com*",
+		"registry.example.com/e:v1": "sigs.example.com/*",
+		"registry.example.com/c":    "sigs.example.com/*/x",
 	} {
 		if _, err := newWorld(t).elsewhere(ours, map[string]string{scope: r}); err == nil || !strings.Contains(err.Error(), "signature_repositories") {
 			t.Errorf("%q=%q: found %v", scope, r, err)

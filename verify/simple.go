@@ -169,7 +169,8 @@ func (p *Policy) judgeSimple(ctx context.Context, r *requirement, j *judged, blo
 }
 
 // refusal words why containers/image refused a signature that is
-// cryptographically good: it is for something else, or its payload is malformed.
+// cryptographically good: it is for something else, its payload is malformed, or, of
+// an attachment, what vouches for its signer is not what the requirement trusts.
 func refusal(c claims, r *requirement, j *judged, err error) string {
 	if d, perr := digest.Parse(c.digest); perr == nil && !j.sameImage(d) {
 		return fmt.Sprintf("signature is for digest %s, this manifest is %s", clean(c.digest), j.subject.Digest)
@@ -178,8 +179,11 @@ func refusal(c claims, r *requirement, j *judged, err error) string {
 	if err != nil && err.Error() == notAccepted {
 		return fmt.Sprintf("signature is for %s, asked for %s (%s)", clean(c.identity), j.ref(), clean(r.match.String()))
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		return "refused without a reason"
+	case r.trust != nil: // a certificate of somebody else, an unknown log: nothing malformed
+		return "signature is not accepted: " + clean(err.Error())
 	}
 	return "malformed signature: " + clean(err.Error())
 }

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -9,7 +10,9 @@ import (
 
 // NodeContainerd is containerd on a node, asked by the API that the kubelet
 // uses (CRI). Registries are configured in /etc/containerd/certs.d.
-type NodeContainerd struct{}
+type NodeContainerd struct {
+	hosts string // where hosts.toml files are when not in /etc/containerd/certs.d
+}
 
 // Kind implements NodeClient.
 func (c *NodeContainerd) Kind() ClientKind { return ContainerdCRI }
@@ -37,14 +40,14 @@ func (c *NodeContainerd) Start(t testing.TB, n *Node) {
 	})
 }
 
-// config lets containerd read /etc/containerd/certs.d.
+// config lets containerd read hosts.toml files.
 func (c *NodeContainerd) config(t testing.TB, n *Node) string {
 	t.Helper()
 	format, plugin := 2, "io.containerd.grpc.v1.cri"
 	if !strings.HasPrefix(c.Version(t, n), "1.") {
 		format, plugin = 3, "io.containerd.cri.v1.images"
 	}
-	return fmt.Sprintf("version = %d\n[plugins.%q.registry]\n  config_path = \"/etc/containerd/certs.d\"\n", format, plugin)
+	return fmt.Sprintf("version = %d\n[plugins.%q.registry]\n  config_path = %q\n", format, plugin, cmp.Or(c.hosts, "/etc/containerd/certs.d"))
 }
 
 // Pull implements NodeClient with the call of a kubelet.

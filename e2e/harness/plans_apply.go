@@ -66,13 +66,30 @@ func (n *Planned) addLeft(t testing.TB, s PlanStep) {
 	if !named || !shown {
 		t.Fatalf("what is left names no file or shows no lines: %s", s.Why)
 	}
-	n.WriteFile(t, path, append(readFile(t, n.Path(t, path)), lines+"\n"...))
+	n.Append(t, path, lines+"\n")
+}
+
+// Append adds to a file of the node.
+func (n *Planned) Append(t testing.TB, path, text string) {
+	t.Helper()
+	n.WriteFile(t, path, append(readFile(t, n.Path(t, path)), text...))
+}
+
+// standIn is a client that is not run itself: it does what the client does on the
+// steps that only that one knows. ok is false for every other step.
+type standIn interface {
+	follow(t testing.TB, n *Planned, s PlanStep) (output string, ok bool)
 }
 
 // follow does what a step of a plan says. There is no systemd on a node: its part
 // is done here.
 func (n *Planned) follow(t testing.TB, s PlanStep) string {
 	t.Helper()
+	if c, ok := n.Client.(standIn); ok {
+		if output, ok := c.follow(t, n, s); ok {
+			return output
+		}
+	}
 	if unit, ok := strings.CutPrefix(s.Run, "systemctl restart "); ok {
 		n.startWith(t, n.serviceEnvironment(t, unit))
 		return ""
@@ -95,6 +112,18 @@ func (n *Planned) follow(t testing.TB, s PlanStep) string {
 		return r.Output
 	}
 	t.Fatalf("the plan has a command that this test does not know: %s", s.Run)
+	return ""
+}
+
+// Again follows once more the plan's step whose command begins with run.
+func (n *Planned) Again(t testing.TB, plan Plan, run string) string {
+	t.Helper()
+	for _, s := range plan.Commands {
+		if strings.HasPrefix(s.Run, run) {
+			return n.follow(t, s)
+		}
+	}
+	t.Fatalf("the plan has no command %s", run)
 	return ""
 }
 

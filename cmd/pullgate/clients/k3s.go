@@ -46,11 +46,12 @@ func k3sRegistries(c checked) (Plan, error) {
 		p.note("No authority was given: the node must trust the gate's certificate already.")
 	}
 	p.run("systemctl restart k3s || systemctl restart k3s-agent", "registries.yaml and config.yaml.d are read at start only; k3s on servers, k3s-agent on agents")
-	p.run("grep -r server /var/lib/rancher/k3s/agent/etc/containerd/certs.d", "must name the gate, and no registry")
-	p.note("Everything here is from k3s' documentation, not tried with k3s; it calls disable-default-registry-endpoint experimental.",
+	p.run("grep -r server /var/lib/rancher/k3s/agent/etc/containerd/certs.d", "must name no registry, at most the gate")
+	p.note("Tried with containerd and the files that k3s makes of this by its source, not with k3s itself. They have no server line: the containerd in k3s asks nobody else then, by k3s' documentation, while any other one asks the registry. pullgate doctor shows on a node that a refused image stays out.",
 		"RKE2 reads the same files below /etc/rancher/rke2; move them there. It asks for its own runtime image without ?ns=, which is then one of the gate's default_registry; from its source, not tried.")
 	p.bypass(
 		"An older k3s does not know disable-default-registry-endpoint and does not start with it.",
+		"An entry for a registry itself below configs (its password, its authority) has k3s ask that registry, also with disable-default-registry-endpoint. Closed by: entries for the gate alone, which has the registry's password and authority; pullgate doctor finds others.",
 		"embedded-registry: true lets nodes fetch images from each other, also those that came before the gate. Closed by: leaving it out.",
 		"Images in /var/lib/rancher/k3s/agent/images are imported at start. Closed by: who may write there.",
 		bypassEgress, bypassCached)

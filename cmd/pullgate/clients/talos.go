@@ -49,9 +49,10 @@ func talosPatch(c checked) (Plan, error) {
 	p.add(f)
 	p.run("talosctl patch machineconfig --nodes NODE --patch @pullgate-talos.yaml", "for each node; the mirrors are used without a reboot")
 	p.run("talosctl get machineconfig --nodes NODE -o yaml | grep -A1 skipFallback", "must say true for each mirror")
-	p.note("Everything here is from Talos' documentation, not tried with Talos. skipFallback needs Talos 1.9 or newer: before, containerd there asked the registry itself whenever a mirror refused.",
+	p.note("Tried with containerd 2.1 and the files that Talos 1.12 makes of this by its source, not with Talos itself. skipFallback needs Talos 1.9 or newer: before, containerd there asked the registry itself whenever a mirror refused.",
 		"Talos 1.12 and newer have documents of kind RegistryMirrorConfig and RegistryTLSConfig for the same fields (name, endpoints, skipFallback; ca as plain PEM) beside machine.registries.")
 	p.bypass(
+		"An entry for a registry itself below machine.registries.config has Talos ask that registry when it has no mirror of its own: \"*\" is not for it then. Closed by: --registry for each such registry.",
 		"Images that are part of the installer, and an image cache of the machine, are not pulled.",
 		"Whoever may change the machine configuration can undo it. Closed by: the network; let nodes reach the gate and no registry.",
 		bypassCached)

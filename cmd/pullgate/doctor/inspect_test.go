@@ -134,6 +134,9 @@ func TestCorrectNodesHaveNoFindings(t *testing.T) {
 		{"podman by the proxy, mirrors too", "podman", files{regs: strings.Replace(goodRule, "gate.example", "mirror.example", 1), "etc/environment": "https_proxy=http://gate.example:3128\n"}},
 		{"k3s by the proxy, endpoints too", "k3s", files{k3sRegs: strings.Replace(mirrorsOf, "gate.example", "mirror.example", 1), "etc/systemd/system/k3s.service": viaGate}},
 		{"buildkit by the proxy, mirrors too", "buildkit", files{bkConf: "[registry.\"docker.io\"]\n  mirrors = [\"mirror.example\"]\n", "etc/systemd/system/buildkit.service": viaGate + "Environment=HTTP_PROXY=http://gate.example:3128\n"}},
+		{"k3s, settings of other hosts", "k3s", files{k3sRegs: mirrorsOf + "configs:\n  gate.example:\n    auth: {username: u}\n  mirror.example:\n    tls: {insecure_skip_verify: true}\n", k3sConf: "disable-default-registry-endpoint: true\n"}},
+		{"k3s, every registry, no settings of this one", "k3s", files{k3sRegs: strings.Replace(mirrorsOf, "docker.io", "\"*\"", 1) + "configs:\n  docker.io:\n", k3sConf: "disable-default-registry-endpoint: true\n"}},
+		{"k3s by the proxy, a password of the registry too", "k3s", files{k3sRegs: mirrorsOf + "configs:\n  docker.io:\n    auth: {username: u}\n", "etc/systemd/system/k3s.service": viaGate}},
 		{"k3s, every registry, by its command line", "k3s", files{k3sRegs: "mirrors:\n  \"*\":\n    endpoint: [https://gate.example]\n",
 			"etc/systemd/system/k3s.service": "[Service]\nExecStart=/usr/local/bin/k3s server \\\n  --disable-default-registry-endpoint\n"}},
 		{"buildkit by the gate's proxy", "buildkit", files{bkConf: "", "etc/systemd/system/buildkit.service": "[Service]\nEnvironment=HTTPS_PROXY=http://gate.example:3128\n"}},
@@ -244,6 +247,8 @@ func TestBrokenNodesAreFound(t *testing.T) {
 		{"another endpoint", "k3s", files{k3sRegs: mirrorsOf + "      - https://mirror.example\n", k3sConf: "disable-default-registry-endpoint: true\n"}, "open", "/" + k3sRegs, 2, "have mirror.example"},
 		{"registries.yaml does not parse", "k3s", files{k3sRegs: "mirrors:\n  a: [\n"}, "warning", "/" + k3sRegs, 2, "does not parse"},
 		{"the gate's certificate is not checked", "k3s", files{k3sRegs: mirrorsOf + "configs:\n  gate.example:\n    tls:\n      insecure_skip_verify: true\n", k3sConf: "disable-default-registry-endpoint: true\n"}, "warning", "/" + k3sRegs, 8, "is not checked"},
+		{"settings of the registry", "k3s", files{k3sRegs: mirrorsOf + "configs:\n  docker.io:\n", k3sConf: "disable-default-registry-endpoint: true\n"}, "open", "/" + k3sRegs, 5, "an entry for docker.io itself"},
+		{"a password of the registry, which * is not for then", "k3s", files{k3sRegs: strings.Replace(mirrorsOf, "docker.io", "\"*\"", 1) + "configs:\n  docker.io:\n    auth: {username: u}\n", k3sConf: "disable-default-registry-endpoint: true\n"}, "open", "/" + k3sRegs, 5, "an entry for docker.io itself"},
 		{"an endpoint beside the proxy", "k3s", files{k3sRegs: strings.Replace(mirrorsOf, "gate.example", "mirror.internal", 1), "etc/systemd/system/k3s.service": viaGate + "Environment=NO_PROXY=.internal\n"}, "open", "/" + k3sRegs, 2, "have mirror.internal"},
 		// BuildKit
 		{"a mirror beside the proxy", "buildkit", files{bkConf: "[registry.\"docker.io\"]\n  mirrors = [\"mirror.internal\"]\n", "etc/systemd/system/buildkit.service": viaGate + "Environment=NO_PROXY=.internal\n"}, "open", "/" + bkConf, 1, "have mirror.internal"},

@@ -18,12 +18,16 @@ type k3sRegistries struct {
 	Mirrors map[string]struct {
 		Endpoint []string `yaml:"endpoint"`
 	} `yaml:"mirrors"`
-	Configs map[string]struct {
-		TLS struct {
-			CA       string `yaml:"ca_file"`
-			Insecure bool   `yaml:"insecure_skip_verify"`
-		} `yaml:"tls"`
-	} `yaml:"configs"`
+	Configs map[string]k3sSettings `yaml:"configs"`
+}
+
+// k3sSettings is what is set for a host; Auth says no more than whether it is there.
+type k3sSettings struct {
+	Auth *struct{} `yaml:"auth"`
+	TLS  *struct {
+		CA       string `yaml:"ca_file"`
+		Insecure bool   `yaml:"insecure_skip_verify"`
+	} `yaml:"tls"`
 }
 
 // k3s looks at k3s's configuration, from which it makes containerd's.
@@ -128,6 +132,9 @@ func (k *k3s) registry(registry string) {
 	}
 	name := registry
 	m, ok := k.conf.Mirrors[name]
+	if !proxied {
+		k.ownSettings(registry, ok)
+	}
 	if !ok {
 		name = "*"
 		m, ok = k.conf.Mirrors[name]
@@ -170,11 +177,30 @@ func (k *k3s) registry(registry string) {
 	}
 }
 
+// ownSettings looks for settings of a registry itself. With them k3s writes a
+// hosts.toml that has the registry as its server, whatever else is set: after the
+// mirrors of that name, and without one in place of those of "*".
+func (k *k3s) ownSettings(registry string, mirrored bool) {
+	c, ok := k.conf.Configs[registry]
+	if !ok || !mirrored && c.Auth == nil && c.TLS == nil {
+		return
+	}
+	k.add(Finding{
+		Severity: SeverityOpen, File: k.source, Line: lineOf(k.raw, "configs:"), registry: registry,
+		Problem:     "configs has an entry for " + registry + " itself: k3s asks it then, also with disable-default-registry-endpoint",
+		Consequence: around(registry),
+		Fix:         "remove the entry and restart k3s: the gate has the registry's credentials, and its authority",
+	})
+}
+
 // endpointTLS looks at how the gate's certificate is checked.
 func (k *k3s) endpointTLS(endpoint string) {
 	host := hostOf(endpoint)
-	c := k.conf.Configs[host]
-	if c.TLS.Insecure {
+	ca, insecure := "", false
+	if tls := k.conf.Configs[host].TLS; tls != nil {
+		ca, insecure = tls.CA, tls.Insecure
+	}
+	if insecure {
 		k.add(Finding{
 			Severity: SeverityWarning, File: k.source, Line: lineOf(k.raw, "insecure_skip_verify"),
 			Problem: "the gate's certificate is not checked", Consequence: "whoever is on the path answers in the gate's place",
@@ -184,7 +210,7 @@ func (k *k3s) endpointTLS(endpoint string) {
 	if k.g.ca == nil || strings.HasPrefix(endpoint, "http://") || k.n.systemTrusts(k.g.ca) {
 		return
 	}
-	if b, err := k.n.read(c.TLS.CA, maxFile); c.TLS.CA == "" || err != nil || !holds(b, k.g.ca) {
+	if b, err := k.n.read(ca, maxFile); ca == "" || err != nil || !holds(b, k.g.ca) {
 		k.untrusted("the gate's authority (--ca)", host, `name it in registries.yaml: configs."`+host+`".tls.ca_file`)
 	}
 }
