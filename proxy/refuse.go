@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -157,7 +159,7 @@ func deniedCode(userAgent string) string {
 func phraseOf(e *apiError) string {
 	switch {
 	case e.outcome != nil:
-		return fmt.Sprintf("Denied by image policy %s: %s", e.outcome.Verdict.Scope, reasonOf(e.outcome.Verdict))
+		return reasonIn(e.outcome.Verdict, fmt.Sprintf("Denied by image policy %s: ", e.outcome.Verdict.Scope))
 	case e.status == http.StatusForbidden:
 		return "Denied: " + e.message
 	case e.decision != "" && e.status >= 500:
@@ -203,22 +205,43 @@ func (x *exchange) writeWithPhrase(status int, phrase string, body []byte) bool 
 // warn tells clients of a report-only scope what enforcement would have said
 // (Warning, RFC 7234 section 5.5: skopeo, podman, crane and others print it).
 func (x *exchange) warn(out Outcome) {
-	text := fmt.Sprintf("report only: would be denied by image policy %s: %s", out.Verdict.Scope, reasonOf(out.Verdict))
+	text := reasonIn(out.Verdict, fmt.Sprintf("report only: would be denied by image policy %s: ", out.Verdict.Scope))
 	text = strings.NewReplacer(`\`, `'`, `"`, `'`).Replace(plainText(text))
 	x.w.Header().Set("Warning", `299 - "`+clip(text, maxPhrase)+`"`)
 }
 
 // reasonOf is the shortest true account of why a verdict denies.
-func reasonOf(v verify.Verdict) string {
+func reasonOf(v verify.Verdict) string { return strings.Join(firstReasons(v), "; ") }
+
+// firstReasons are those of the first requirement that is not met.
+func firstReasons(v verify.Verdict) []string {
 	for _, r := range v.Requirements {
 		if !r.Allowed {
 			if len(r.Found) > 0 {
-				return strings.Join(r.Found[:min(len(r.Found), 3)], "; ")
+				return r.Found[:min(len(r.Found), 3)]
 			}
-			return "requires " + r.Required
+			return []string{"requires " + r.Required}
 		}
 	}
-	return "no requirement was met"
+	return []string{"no requirement was met"}
+}
+
+// reasonIn is start and what [reasonOf] says, in the room of a reason phrase: each
+// reason has its share of it, so that a long one does not push the next ones out.
+func reasonIn(v verify.Verdict, start string) string {
+	const least = 60 // behind a long name of a scope
+	reasons := slices.Clone(firstReasons(v))
+	room := max(maxPhrase-len(start), least) - len("; ")*(len(reasons)-1)
+	order := make([]int, len(reasons)) // the short ones first: they leave room to the others
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(len(reasons[a]), len(reasons[b])) })
+	for n, i := range order {
+		reasons[i] = clip(reasons[i], room/(len(order)-n))
+		room -= len(reasons[i])
+	}
+	return start + strings.Join(reasons, "; ")
 }
 
 // reasonsOf lists everything that speaks against a verdict, for the audit log.

@@ -207,6 +207,26 @@ func TestBaseOutages(t *testing.T) {
 	}
 }
 
+// TestBaseOfAnotherRepositoryOutage: that the policy's repository cannot be asked for the
+// digest that an image pulled from elsewhere names is no denial.
+func TestBaseOfAnotherRepositoryOutage(t *testing.T) {
+	o := newOnBase(t, ofRepository(baseRepo))
+	p, err := o.load(policyFor(t, o.scopes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := NewEngine(p, down{o.reg, "manifest " + baseRepo + "@", errors.New("429 too many requests")}, o.web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := o.bake(appRepo, recipe{layers: []string{"os1", "os2", "app"}, annotations: builtOn("gate.example/"+baseTag, o.digest)})
+	v, err := e.Verify(t.Context(), subjectOf(t, appTag, m))
+	var inc *Inconclusive
+	if !errors.As(err, &inc) || v.Decision != Denied || !strings.Contains(err.Error(), "429") {
+		t.Errorf("expected an inconclusive error, found %v, %+v", err, v)
+	}
+}
+
 // TestBaseTakesTooLong: a registry that never answers decides nothing.
 func TestBaseTakesTooLong(t *testing.T) {
 	o := newOnBase(t, exactly(baseTag))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,26 +64,13 @@ func (l *loader) anyOf(at string, raw json.RawMessage, depth int) (extension, ob
 	return x, o, o.set("of", list)
 }
 
-// lintAlternative warns about an alternative that counts no longer, never, or always.
+// lintAlternative warns about an alternative that counts no longer or always.
 func (l *loader) lintAlternative(at string, alt alternative) {
 	if !alt.until.IsZero() && !l.now.Before(alt.until) {
 		l.warn(at+".until", "this alternative has ended on "+alt.until.Format(time.RFC3339), "take it out")
 	}
 	if acceptAnything(alt.all) {
 		l.warn(at, "needs nothing, so anyOf as a whole needs nothing", "take it out, or require a signature")
-	}
-	for _, r := range alt.all {
-		var t *bundleTrust
-		switch x := r.ext.(type) {
-		case *bundleSigned:
-			t = x.trust
-		case *attested:
-			t = x.trust
-		}
-		if !alt.before.IsZero() && t != nil && t.root == "" {
-			l.warn(at+".signedBefore", "denies every image: without a trustRoot nothing proves when a signature by a key was made",
-				"name the trust root whose log or timestamp authority proves it")
-		}
 	}
 }
 
@@ -246,6 +234,7 @@ func (x *anyOf) wouldPass(ref reference.Named) string {
 func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {
 	var o outcome
 	var doubt error // about one alternative; another one may be met all the same
+	found := make([][]string, len(x.of))
 	for i, alt := range x.of {
 		one, err := alt.judge(ctx, in)
 		o.looked = append(o.looked, one.looked...)
@@ -257,14 +246,48 @@ func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {
 			one.looked = o.looked
 			return one, nil
 		}
-		for _, f := range one.Found {
-			o.Found = append(o.Found, fmt.Sprintf("alternative %d: %s", i+1, f))
-		}
+		found[i] = one.Found
 	}
 	if doubt != nil {
 		return outcome{looked: o.looked}, doubt
 	}
+	o.Found = byAlternative(found)
 	return o, nil
+}
+
+// byAlternative lists the reasons of all alternatives: the first of each before the
+// others of any, since who reads may be shown only some, and a reason of several once.
+func byAlternative(found [][]string) []string {
+	of := map[string][]int{} // reason to alternatives
+	var order []string
+	add := func(i int, reasons []string) {
+		for _, r := range reasons {
+			if of[r] == nil {
+				order = append(order, r)
+			}
+			if !slices.Contains(of[r], i+1) {
+				of[r] = append(of[r], i+1)
+			}
+		}
+	}
+	for i, reasons := range found {
+		add(i, reasons[:min(len(reasons), 1)])
+	}
+	for i, reasons := range found {
+		add(i, reasons[min(len(reasons), 1):])
+	}
+	for i, r := range order {
+		slices.Sort(of[r])
+		names, plural := make([]string, len(of[r])), ""
+		for n, alternative := range of[r] {
+			names[n] = strconv.Itoa(alternative)
+		}
+		if len(names) > 1 {
+			plural = "s"
+		}
+		order[i] = fmt.Sprintf("alternative%s %s: %s", plural, strings.Join(names, ", "), r)
+	}
+	return order
 }
 
 // judge judges one alternative. Its outcome ends with the first of what it rests on.

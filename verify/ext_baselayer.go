@@ -213,13 +213,13 @@ func (x *baseLayer) basedOn(ctx context.Context, in *judging, img *candidate, c 
 	}
 	b, err := in.fetchBase(ctx, c, img.own.platform)
 	if err != nil {
-		return outcome{}, err
+		return outcome{}, c.explain(err)
 	}
 	if err := b.cycle(img.below); err != nil {
 		return outcome{}, err
 	}
 	if err := startsWith(img.own, b.content, c.name()); err != nil {
-		return outcome{}, x.explain(err, img.layered, b)
+		return outcome{}, c.explain(x.explain(err, img.layered, b))
 	}
 	return in.accept(ctx, b, img.below)
 }
@@ -228,6 +228,7 @@ func (x *baseLayer) basedOn(ctx context.Context, in *judging, img *candidate, c 
 type claim struct {
 	ref    reference.Named // by tag or digest: what it is judged as
 	digest digest.Digest   // which image that was when it was built on; empty: what ref is now
+	said   string          // the image's name for it, when that is of another repository
 }
 
 // name is the base in messages.
@@ -241,10 +242,23 @@ func (c claim) name() string {
 	return fmt.Sprintf("%s (%s)", c.ref, c.digest)
 }
 
+// explain adds the image's own name for the base to the reason why that is none.
+func (c claim) explain(err error) error {
+	if no := (*notBased)(nil); c.said == "" || !errors.As(err, &no) {
+		return err
+	}
+	return notBasedf("%v; the image says that it is built on %s, whose digest alone was looked for in %s", err, c.said, c.ref.Name())
+}
+
 // claim says which image has to be the base: the one that the policy names, or the
 // image of the policy's repository that the annotations name (image-spec,
 // "Pre-Defined Annotation Keys"). The digest is that of the image at the time of
 // build: by now the tag may be another one.
+//
+// Builders write the name by which they pulled: that of a mirror, or of this gate. So
+// with a digest another repository's name does no harm, and is not used: the digest is
+// looked for in the policy's repository, as without a name, and what is found there is
+// judged as an image of that repository.
 func (x *baseLayer) claim(img *layered, ref reference.Named) (claim, error) {
 	if x.exact != nil {
 		return claim{ref: x.exact}, nil
@@ -261,15 +275,21 @@ func (x *baseLayer) claim(img *layered, ref reference.Named) (claim, error) {
 	if err != nil {
 		return claim{}, notBasedf("annotation %s: expected a full name like %s:TAG, found %s", ocispec.AnnotationBaseImageName, repo.Name(), clean(name))
 	}
-	if named.Name() != repo.Name() {
-		return claim{}, notBasedf("the image says that it is built on %s, which is not of %s (annotation %s)", clean(name), repo.Name(), ocispec.AnnotationBaseImageName)
-	}
 	if d, ok := named.(reference.Digested); ok {
 		if dgst != "" && dgst != d.Digest() {
 			return claim{}, notBasedf("the annotations %s and %s name two digests: %s and %s",
 				ocispec.AnnotationBaseImageName, ocispec.AnnotationBaseImageDigest, d.Digest(), dgst)
 		}
 		dgst = d.Digest()
+	}
+	if named.Name() != repo.Name() {
+		if dgst == "" {
+			return claim{}, notBasedf("the image says that it is built on %s, which is not of %s (annotation %s): expected a name of that, or the digest of an image of it in the annotation %s",
+				clean(name), repo.Name(), ocispec.AnnotationBaseImageName, ocispec.AnnotationBaseImageDigest)
+		}
+		c, err := newClaim(repo, "", dgst)
+		c.said = clean(name)
+		return c, err
 	}
 	tag := ""
 	if t, ok := named.(reference.Tagged); ok {

@@ -159,14 +159,20 @@ func TestBaseAnnotations(t *testing.T) {
 		"nothing":            {func(digest.Digest) map[string]string { return nil }, "has no annotation org.opencontainers.image.base.name"},
 		"repository only":    {func(digest.Digest) map[string]string { return builtOn(baseRepo, "") }, "expected a tag or a digest"},
 		"two digests":        {func(d digest.Digest) map[string]string { return builtOn(baseTag+"@"+other.String(), d) }, "name two digests"},
-		"another repository": {func(d digest.Digest) map[string]string { return builtOn("base.example.com/base/other:9", d) }, "not of " + baseRepo},
-		"another registry":   {func(d digest.Digest) map[string]string { return builtOn("evil.example.com/base/os:9", d) }, "not of " + baseRepo},
-		"below it":           {func(d digest.Digest) map[string]string { return builtOn(baseRepo+"/evil:9", d) }, "not of " + baseRepo},
-		"short name":         {func(d digest.Digest) map[string]string { return builtOn("os:9", d) }, "expected a full name"},
-		"no name":            {func(d digest.Digest) map[string]string { return builtOn("\x1b[31m", d) }, "expected a full name"},
-		"no digest":          {func(digest.Digest) map[string]string { return builtOn(baseTag, "latest") }, "expected a digest"},
-		"digest is gone":     {func(digest.Digest) map[string]string { return builtOn(baseTag, other) }, "does not exist"},
-		"tag is gone":        {func(digest.Digest) map[string]string { return builtOn(baseRepo+":7", "") }, "does not exist"},
+		"another repository": {func(digest.Digest) map[string]string { return builtOn("base.example.com/base/other:9", "") }, "not of " + baseRepo},
+		"another registry":   {func(digest.Digest) map[string]string { return builtOn("evil.example.com/base/os:9", "") }, "or the digest of an image of it in the annotation org.opencontainers.image.base.digest"},
+		"below it":           {func(digest.Digest) map[string]string { return builtOn(baseRepo+"/evil:9", "") }, "not of " + baseRepo},
+		"pulled elsewhere":   {func(d digest.Digest) map[string]string { return builtOn("gate.example/"+baseTag, d) }, ""},
+		"of a port":          {func(d digest.Digest) map[string]string { return builtOn("127.0.0.1:15080/base/os:9", d) }, ""},
+		"elsewhere, in name": {func(d digest.Digest) map[string]string { return builtOn("gate.example/base/os@"+d.String(), "") }, ""},
+		"elsewhere, other": {func(digest.Digest) map[string]string { return builtOn("gate.example/base/os:9", other) },
+			"does not exist: there is no " + baseRepo + "@" + other.String() + "; the image says that it is built on gate.example/base/os:9"},
+		"elsewhere, two": {func(d digest.Digest) map[string]string { return builtOn("gate.example/base/os@"+other.String(), d) }, "name two digests"},
+		"short name":     {func(d digest.Digest) map[string]string { return builtOn("os:9", d) }, "expected a full name"},
+		"no name":        {func(d digest.Digest) map[string]string { return builtOn("\x1b[31m", d) }, "expected a full name"},
+		"no digest":      {func(digest.Digest) map[string]string { return builtOn(baseTag, "latest") }, "expected a digest"},
+		"digest is gone": {func(digest.Digest) map[string]string { return builtOn(baseTag, other) }, "does not exist"},
+		"tag is gone":    {func(digest.Digest) map[string]string { return builtOn(baseRepo+":7", "") }, "does not exist"},
 		// The bytes are those of :9; the signature is not for :8.
 		"another tag": {func(d digest.Digest) map[string]string { return builtOn(baseRepo+":8", d) }, "signature is for " + baseTag},
 	} {
@@ -176,6 +182,56 @@ func TestBaseAnnotations(t *testing.T) {
 			wantBased(t, v, c.want)
 			for _, a := range o.reg.asked {
 				if !strings.Contains(a, baseRepo) && !strings.Contains(a, appRepo) {
+					t.Errorf("an annotation led to %s", a)
+				}
+			}
+		})
+	}
+}
+
+// TestBaseOfAnotherRepository: the name of another repository never makes an image of
+// that the base, and a digest from there is worth what it is worth in the policy's
+// repository.
+func TestBaseOfAnotherRepository(t *testing.T) {
+	const evil = "evil.example.com/base/os"
+	for name, c := range map[string]struct {
+		prepare func(o *onBase) digest.Digest
+		want    string
+	}{
+		// Signed by the very key, for the very name, and accepted by its own scope.
+		"only there": {func(o *onBase) digest.Digest {
+			o.scopes[evil] = []any{signedBy(nil, o.key)}
+			m := o.bake(evil, recipe{layers: []string{"os1", "os2"}, annotations: map[string]string{"of": "evil"}})
+			o.signed(o.key, evil+":9", m)
+			return o.push(evil+":9", m)
+		}, "does not exist: there is no " + baseRepo},
+		"in both, unsigned": {func(o *onBase) digest.Digest {
+			o.scopes[evil] = []any{signedBy(nil, o.key)}
+			clear(o.web.files)
+			return o.push(evil+":9", o.base)
+		}, "scope " + baseRepo + " denies it"},
+		"signed for the other name": {func(o *onBase) digest.Digest {
+			clear(o.web.files)
+			d := o.push(evil+":9", o.base)
+			o.signed(o.key, evil+":9", o.base)
+			return d
+		}, "signature is for " + evil},
+		"other layers": {func(o *onBase) digest.Digest {
+			o.replace(recipe{layers: []string{"new1", "new2"}})
+			return o.digest
+		}, "; the image says that it is built on " + evil + ":9, whose digest alone was looked for in " + baseRepo},
+		"banned by digest": {func(o *onBase) digest.Digest {
+			o.scopes[baseRepo+"@"+o.digest.String()] = []any{map[string]any{"type": "reject"}}
+			return o.digest
+		}, "rejects every image"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOnBase(t, ofRepository(baseRepo))
+			d := c.prepare(o)
+			v := o.judge(t, o.bake(appRepo, recipe{layers: []string{"os1", "os2", "app"}, annotations: builtOn(evil+":9", d)}))
+			wantBased(t, v, c.want)
+			for _, a := range o.reg.asked {
+				if strings.Contains(a, "evil") {
 					t.Errorf("an annotation led to %s", a)
 				}
 			}
@@ -222,7 +278,7 @@ func TestBaseByDigestInThePolicy(t *testing.T) {
 func TestBaseInTheImagesOwnRepository(t *testing.T) {
 	o := newOnBase(t, signedBaseLayer("matchRepository", "", ""))
 	m := o.bake(appRepo, recipe{layers: []string{"os1", "os2", "app"}, annotations: builtOn(baseTag, o.digest)})
-	wantBased(t, o.judge(t, m), "not of "+appRepo)
+	wantBased(t, o.judge(t, m), "whose digest alone was looked for in "+appRepo)
 	mine := o.bake(appRepo, recipe{layers: []string{"mine"}})
 	o.push(appRepo+":base", mine)
 	o.signed(o.key, appRepo+":base", mine)

@@ -302,6 +302,7 @@ func (in *judging) without(x extension, o outcome, what string) (outcome, error)
 // trust completes what a requirement trusts with the trust root in force.
 func (in *judging) trust(t *bundleTrust) (*bundle.Trust, time.Time, error) {
 	out := t.Trust
+	out.RootName = t.root
 	out.Now = in.engine.now
 	if t.root == "" {
 		return &out, time.Time{}, nil

@@ -34,6 +34,9 @@ func (l *loader) notationSigned(at string, raw json.RawMessage) (extension, obje
 	if err != nil {
 		return nil, nil, err
 	}
+	if o["trustStores"] == nil {
+		return nil, nil, errors.New(`trustStores: expected the certificates to trust, like {"ca": ["acme.crt"]}, found none`)
+	}
 	stores, err := strictObject(o["trustStores"], "ca", "signingAuthority", "tsa", "caDatas", "signingAuthorityDatas", "tsaDatas")
 	if err != nil {
 		return nil, nil, fmt.Errorf("trustStores: %w", err)

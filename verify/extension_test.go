@@ -244,7 +244,8 @@ func TestAnyOf(t *testing.T) {
 	}{
 		"first":               {[]any{[]any{signedBy(nil, old)}, []any{signedBy(nil, fresh)}}, [][]byte{old.sign(v1, theManifest)}, ""},
 		"second":              {[]any{[]any{signedBy(nil, old)}, []any{signedBy(nil, fresh)}}, [][]byte{fresh.sign(v1, theManifest)}, ""},
-		"none":                {[]any{[]any{signedBy(nil, old)}, []any{signedBy(nil, fresh)}}, [][]byte{stranger.sign(v1, theManifest)}, "alternative 2:"},
+		"none":                {[]any{[]any{signedBy(nil, old)}, []any{signedBy(nil, fresh)}}, [][]byte{stranger.sign(v1, theManifest)}, "alternatives 1, 2: signed by key"},
+		"none, each its own":  {[]any{[]any{signedBy(nil, old)}, []any{reject}}, [][]byte{stranger.sign(v1, theManifest)}, "alternative 2: the policy rejects"},
 		"unsigned":            {[]any{[]any{signedBy(nil, old)}}, nil, "alternative 1: no signatures"},
 		"a list is ANDed":     {[]any{[]any{signedBy(nil, old), signedBy(nil, fresh)}}, [][]byte{old.sign(v1, theManifest)}, "alternative 1:"},
 		"both of a list":      {[]any{[]any{signedBy(nil, old), signedBy(nil, fresh)}}, [][]byte{old.sign(v1, theManifest), fresh.sign(v1, theManifest)}, ""},
@@ -269,6 +270,27 @@ func TestAnyOf(t *testing.T) {
 				t.Errorf("kept until %s", v.Expires)
 			}
 		})
+	}
+}
+
+// The first reason of each alternative comes before the second of any: who is shown
+// three reasons sees what is wrong with three alternatives.
+func TestReasonsOfAlternatives(t *testing.T) {
+	for name, c := range map[string]struct {
+		found [][]string
+		want  []string
+	}{
+		"nothing":        {nil, nil},
+		"one each":       {[][]string{{"a"}, {"b"}}, []string{"alternative 1: a", "alternative 2: b"}},
+		"first ones":     {[][]string{{"a", "c", "d"}, {"b", "e"}}, []string{"alternative 1: a", "alternative 2: b", "alternative 1: c", "alternative 1: d", "alternative 2: e"}},
+		"the same":       {[][]string{{"a", "c"}, {"a"}, {"b", "c"}}, []string{"alternatives 1, 2: a", "alternative 3: b", "alternatives 1, 3: c"}},
+		"twice in one":   {[][]string{{"a", "a"}}, []string{"alternative 1: a"}},
+		"none of one":    {[][]string{nil, {"b"}}, []string{"alternative 2: b"}},
+		"first of other": {[][]string{{"a", "b"}, {"b"}}, []string{"alternative 1: a", "alternatives 1, 2: b"}},
+	} {
+		if got := byAlternative(c.found); !slices.Equal(got, c.want) {
+			t.Errorf("%s: expected %q, found %q", name, c.want, got)
+		}
 	}
 }
 

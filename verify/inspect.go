@@ -57,7 +57,8 @@ type Evidence struct {
 	// SigningAuthority tells that a notation signature is of the scheme whose signers
 	// are looked for in the trust store signingAuthority.
 	SigningAuthority bool `json:"signingAuthority,omitempty"`
-	// Hint says which key signed, when the evidence does.
+	// Hint says which key signed, when the evidence does: sha256:… as policies name
+	// keys, where it can be read as such.
 	Hint string `json:"hint,omitempty"`
 	// Logged, SCT and Timestamped tell what proof it brings along: an entry of a
 	// transparency log, a certificate timestamp, an RFC 3161 timestamp.
@@ -238,7 +239,7 @@ func (x *Evidence) bundled(doc []byte) {
 	x.Logged = len(m.Entries) > 0
 	x.Timestamped = m.Timestamps != nil && len(m.Timestamps.RFC3161) > 0
 	if m.PublicKey != nil {
-		x.Hint = clean(m.PublicKey.Hint)
+		x.Hint = bundle.HintName(m.PublicKey.Hint)
 	}
 	raw := m.Certificate
 	if m.Chain != nil && len(m.Chain.Certificates) > 0 {

@@ -125,7 +125,8 @@ func TestExtensionsThatDoNotDoWhatTheySeemTo(t *testing.T) {
 		before(notation(acme, `,"tsa":["ca.crt"]`)):                                        "",
 		before(notation(acme, `,"signingAuthority":["ca.crt"]`)):                           "",
 	} {
-		if got := extensionWarnings(t, requirement); (want == "") != (got == "") || !strings.Contains(got, want) {
+		got := extensionWarnings(t, requirement)
+		if (want == "") != (got == "") || !strings.Contains(got, want) || strings.Count(got, "\n") > 1 {
 			t.Errorf("%s: expected %q, found %q", requirement, want, got)
 		}
 	}
@@ -147,6 +148,7 @@ func TestFaultsSayWhatWasMeant(t *testing.T) {
 		`{"type":"anyOf","of":[{"type":"bundlesigned",` + key + `}]}`:                                                    {`did you mean "bundleSigned"?`, "in brackets"},
 		`{"type":"bundleSigned","trustRoot":"x","identities":[{"issuer":"i","subjectRegExp":"https://github\.com/.+"}]}`: {"not JSON: line 2", "in string escape code", `in JSON a backslash is written twice: "github\\.com"`},
 		`{"type":"bundleSigned","trustRoot":"acme","identities":[{"issuer":"i","subject":"s"}]}`:                         {`trust root "acme" is not configured; fix: name one of trust_roots in the configuration (public-good)`, "reads its configuration at start only, so restart it"},
+		`{"type":"notationSigned","trustedIdentities":["x509.subject: C=US, ST=WA, O=acme"],"revocation":"skip"}`:        {`trustStores: expected the certificates to trust, like {"ca": ["acme.crt"]}, found none`},
 	} {
 		w := newWorld(t)
 		w.write("cosign.pub", string(newSigstoreKey(t).pem()))
@@ -159,10 +161,18 @@ func TestFaultsSayWhatWasMeant(t *testing.T) {
 	}
 }
 
-// rooted is a trust root with so many logs and authorities.
+// rooted is a trust root with so many logs and authorities, and one of certificates.
 type rooted struct {
 	root.BaseTrustedMaterial
 	logs, cts, stamps int
+	noCA              bool
+}
+
+func (r *rooted) FulcioCertificateAuthorities() []root.CertificateAuthority {
+	if r.noCA {
+		return nil
+	}
+	return make([]root.CertificateAuthority, 1)
 }
 
 func transparencyLogs(n int) map[string]*root.TransparencyLog {
@@ -226,6 +236,32 @@ func TestThresholdsThatATrustRootCannotMeet(t *testing.T) {
 			}
 			if RootWarnings(p, nil) != nil || RootWarnings(p, &oneRoot{}) != nil {
 				t.Errorf("%s: roots that are not there are warned about", name)
+			}
+		}
+	}
+}
+
+// Identities under a root without certificate authorities can be judged for nobody,
+// whatever the thresholds.
+func TestIdentitiesUnderARootWithoutAuthorities(t *testing.T) {
+	const ids = `{"trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s"}],"thresholds":{"tlog":0,"sct":0,"timestamps":1}}`
+	const keys = `{"trustRoot":"public-good","keyPath":"cosign.pub","thresholds":{"timestamps":1}}`
+	for trust, want := range map[string]string{ids: "default[0].signedBy.identities: no image can be judged, and each is answered with 503", keys: ""} {
+		for _, noCA := range []bool{true, false} {
+			w := newWorld(t)
+			w.write("cosign.pub", string(newSigstoreKey(t).pem()))
+			p, err := w.load(`{"default":[{"type":"attested","predicateType":"https://slsa.dev/provenance/v1","signedBy":` + trust + `}]}`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := RootWarnings(p, &oneRoot{Root: trustroot.Root{Material: &rooted{stamps: 1, noCA: noCA}}})
+			switch {
+			case want == "" || !noCA:
+				if len(found) > 0 {
+					t.Errorf("%s: found %v", trust, found)
+				}
+			case len(found) != 1 || !strings.Contains(found[0].Error(), want):
+				t.Errorf("%s: expected %q, found %v", trust, want, found)
 			}
 		}
 	}

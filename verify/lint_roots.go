@@ -7,7 +7,8 @@ import (
 )
 
 // RootWarnings lists the requirements of p that no evidence can meet under trust
-// roots as they are now, since those lack the logs or authorities that are asked for.
+// roots as they are now, since those lack the logs or the authorities, of certificates
+// or of timestamps, that are asked for.
 // Roots that are not there yet are left out.
 func RootWarnings(p *Policy, r Roots) []Warning {
 	if r == nil {
@@ -30,6 +31,11 @@ func RootWarnings(p *Policy, r Roots) []Warning {
 			return
 		}
 		m := root.Material
+		if len(t.Identities) > 0 && len(m.FulcioCertificateAuthorities()) == 0 {
+			out = append(out, Warning{File: p.file(), Key: at + ".identities",
+				Problem: fmt.Sprintf("no image can be judged, and each is answered with 503: identities are of certificates, and trust root %s has no certificate authority", clean(t.root)),
+				Fix:     "complete the trust root with the authority that issues the certificates, or trust keys instead"})
+		}
 		for _, problem := range t.unmet(len(m.RekorLogs()), len(m.CTLogs()), len(m.TimestampingAuthorities())) {
 			out = append(out, Warning{File: p.file(), Key: at + ".thresholds",
 				Problem: fmt.Sprintf("denies every image: it %s of trust root %s, which has %s", problem.asks, clean(t.root), problem.has), Fix: problem.fix})

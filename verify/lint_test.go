@@ -111,7 +111,7 @@ func TestLint(t *testing.T) {
 		"age with a key":          {fmt.Sprintf(`{"default":[{"type":"attested","predicateType":"t","condition":"true","signedBy":{"keyData":%q,"trustRoot":"public-good"},"maxAge":"1h"}]}`, b64(cosign.pem())), "can be stamped again"},
 		"alternative that ended":  {`{"default":[{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"reject"}],"until":"2020-01-31T00:00:00Z"}]}]}`, "has ended on 2020-01-31"},
 		"alternative for all":     {`{"default":[{"type":"anyOf","of":[[{"type":"reject"}],[{"type":"anyOf","of":[[{"type":"insecureAcceptAnything"}]]}]]}]}`, "needs nothing"},
-		"time that nobody proves": {fmt.Sprintf(`{"default":[{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"bundleSigned","keyData":%q}],"signedBefore":"2020-01-31T00:00:00Z"}]}]}`, b64(cosign.pem())), "denies every image: without a trustRoot"},
+		"time that nobody proves": {fmt.Sprintf(`{"default":[{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"bundleSigned","keyData":%q}],"signedBefore":"2020-01-31T00:00:00Z"}]}]}`, b64(cosign.pem())), "default[0].of[0].signedBefore: this alternative can never be met"},
 		"time, and a root":        {fmt.Sprintf(`{"default":[{"type":"anyOf","of":[{"type":"allOf","of":[{"type":"bundleSigned","keyData":%q,"trustRoot":"public-good"}],"signedBefore":"2020-01-31T00:00:00Z"}]}]}`, b64(cosign.pem())), ""},
 		"weak bundle key":         {fmt.Sprintf(`{"default":[{"type":"bundleSigned","keyData":%q}]}`, b64(newSigstoreRSA(t, 1024).pem())), "it denies every image"},
 		"scope of another's kind": {`{"default":[{"type":"reject"}],"transports":{"docker-daemon":{"busybox":[{"type":"reject"}]}}}`, ""},

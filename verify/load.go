@@ -20,6 +20,7 @@ import (
 const (
 	maxPolicyFile = 16 << 20 // bytes of policy.json
 	maxKeyFile    = 8 << 20  // bytes of one key or certificate file
+	maxKeyBytes   = 64 << 20 // bytes of all of them, each time that one is named
 )
 
 // loader turns policy.json into requirements and collects everything that is
@@ -35,6 +36,7 @@ type loader struct {
 	faults   Faults
 	warnings []Warning
 	files    []string
+	keyBytes int // of what was read so far
 }
 
 // parsed is the outcome of a loader without faults.
@@ -194,8 +196,12 @@ func syntax(data []byte) error {
 	return err
 }
 
-// read reads a key file named in policy.json.
+// read reads a key file named in policy.json. Every requirement keeps what it reads for
+// itself, so that a file that is named often counts as often.
 func (l *loader) read(key, name string) ([]byte, bool) {
+	if l.keyBytes > maxKeyBytes {
+		return nil, false // the fault is recorded
+	}
 	path := name
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(l.dir, path)
@@ -213,6 +219,11 @@ func (l *loader) read(key, name string) ([]byte, bool) {
 		return nil, false
 	case len(bytes.TrimSpace(b)) == 0:
 		l.fault(key, fmt.Sprintf("file %s is empty", path), "export the public key into it")
+		return nil, false
+	}
+	if l.keyBytes += len(b); l.keyBytes > maxKeyBytes {
+		l.fault(key, fmt.Sprintf("expected at most %d bytes of keys in one policy, found more: file %s of %d bytes, and the files named before it", maxKeyBytes, path, len(b)),
+			"export only the keys that are needed, or name a large file in fewer scopes")
 		return nil, false
 	}
 	return b, true

@@ -76,7 +76,7 @@ func (r *requirement) wouldPass(ref reference.Named) string {
 	case r.ext != nil:
 		return r.ext.wouldPass(ref)
 	case r.trust != nil:
-		return fmt.Sprintf("a cosign signature (.sig attachment) for %s by %s", clean(r.match.wants(ref)), r.trust.who())
+		return fmt.Sprintf("a cosign signature (.sig attachment) for %s by %s; a bundle, as cosign 3 writes it by default, is for bundleSigned", clean(r.match.wants(ref)), r.trust.who())
 	}
 	return ""
 }

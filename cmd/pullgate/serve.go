@@ -264,7 +264,7 @@ func newLogger(cfg *config.Config, w io.Writer) *slog.Logger {
 // status is the readiness detail.
 func (g *gate) status(records *watchedSink) admin.Status {
 	at, failure := g.policy.state()
-	s := admin.Status{Ready: true, Revision: g.engine.Revision(), PolicyLoadedAt: at, PolicyError: failure}
+	s := admin.Status{Ready: true, Revision: g.engine.Revision(), PolicyLoadedAt: at, PolicyError: failure, TrustRoots: rootStatus(g.roots)}
 	if err := records.last.Load(); err != nil {
 		s.AuditError = *err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/config"
+	"github.com/pullgate/pullgate/proxy/admin"
 	"github.com/pullgate/pullgate/verify"
 	"github.com/pullgate/pullgate/verify/trustroot"
 )
@@ -94,6 +95,20 @@ func revisionOf(cfg *config.Config, policy *verify.Policy) (revision string, not
 		return "", nil, err
 	}
 	return verify.Revision(policy, inForce(set)), rootNotes(set), nil
+}
+
+// rootStatus is the state of each trust root for the readiness detail.
+func rootStatus(set *trustroot.Set) []admin.TrustRootStatus {
+	if set == nil {
+		return nil
+	}
+	var out []admin.TrustRootStatus
+	for _, name := range set.Names() {
+		if r, ok := set.Get(name); ok {
+			out = append(out, admin.TrustRootStatus{Name: name, Stale: r.Stale, Error: r.Problem, RefreshedAt: r.Refreshed})
+		}
+	}
+	return out
 }
 
 // rootNotes names the trust roots that are still to be fetched.

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"github.com/pullgate/pullgate/proxy/admin"
 	"github.com/pullgate/pullgate/verify"
 )
 
@@ -217,6 +218,41 @@ func TestAStaleRootEndsItsVerdicts(t *testing.T) {
 	}
 	if _, out := s.ask("config", "check"); strings.Contains(out, "stale") {
 		t.Errorf("found %s", out)
+	}
+}
+
+// What is wrong with a root is told by /readyz, and does not make the gate unready.
+func TestReadinessTellsAboutRoots(t *testing.T) {
+	s := newSite(t, "trust_roots: [{name: acme, trusted_root: trusted_root.json, max_age: 720h}]")
+	g := s.gate()
+	status := func() admin.TrustRootStatus {
+		t.Helper()
+		all := g.status(&watchedSink{})
+		if !all.Ready || len(all.TrustRoots) != 1 || all.TrustRoots[0].Name != "acme" {
+			t.Fatalf("found %+v", all)
+		}
+		return all.TrustRoots[0]
+	}
+	if r := status(); r.Stale || r.Error != "" || r.RefreshedAt.IsZero() {
+		t.Errorf("found %+v", r)
+	}
+	s.age("trusted_root.json", 960*time.Hour)
+	g.refreshRootsOnce(t.Context())
+	if r := status(); !r.Stale || !strings.Contains(r.Error, "touch the file when it is current") {
+		t.Errorf("too old: found %+v", r)
+	}
+	s.age("trusted_root.json", 0)
+	g.refreshRootsOnce(t.Context())
+	if r := status(); r.Stale || r.Error != "" {
+		t.Errorf("good again: found %+v", r)
+	}
+	s.write("trusted_root.json", "{")
+	g.refreshRootsOnce(t.Context())
+	if r := status(); r.Stale || !strings.HasPrefix(r.Error, "the last refresh did not work: ") {
+		t.Errorf("cannot be read: found %+v", r)
+	}
+	if rootStatus(nil) != nil {
+		t.Error("roots without any")
 	}
 }
 

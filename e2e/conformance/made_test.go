@@ -158,7 +158,7 @@ func contents() map[string]made {
 		"dsse-mismatch-sig_fail":                   {from: attestation, edit: func(b *document) { twin(b, "dsseEnvelope.signatures.0.sig") }, why: "log signature does not match"},
 		"dsse-with-hashedrekord-invalid-sig_fail":  {from: dsse, edit: func(b *document) { b.flip("dsseEnvelope.signatures.0.sig") }, why: "log signature does not match"},
 		"dsse-with-hashedrekord-mismatch-sig_fail": {from: dsse, edit: func(b *document) { twin(b, "dsseEnvelope.signatures.0.sig") }, why: "log signature does not match"},
-		"intoto-expired-certificate_fail": {from: "intoto-with-custom-trust-root", why: "leaf certificate verification failed",
+		"intoto-expired-certificate_fail": {from: "intoto-with-custom-trust-root", why: "its certificate was not issued by an authority of",
 			root: func(r *document) { r.set("certificateAuthorities.0.validFor.end", "2023-01-31T00:00:00Z") }},
 		"intoto-missing-inclusion-proof_fail": {from: "intoto-with-custom-trust-root", edit: func(b *document) { b.drop(proof) }, why: "inclusion proof missing"},
 		"intoto-log-entry-mismatch_fail":      {from: "intoto-with-custom-trust-root", edit: moreSpace, why: "payload hash"},
@@ -168,7 +168,7 @@ func contents() map[string]made {
 			args: func(args []string) []string {
 				return slices.Replace(args, slices.Index(args, "--key"), slices.Index(args, "--key")+2, "--certificate-identity", identity, "--certificate-oidc-issuer", issuer)
 			}},
-		"managed-key-wrong-key_fail": {from: keyed, why: "failed to verify signature",
+		"managed-key-wrong-key_fail": {from: keyed, why: "which this scope does not trust",
 			args: func(args []string) []string {
 				args[slices.Index(args, "--key")+1] = filepath.Join(cases, "intoto-canonical-log-entry", "key.pub")
 				return args

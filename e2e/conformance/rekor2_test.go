@@ -45,7 +45,7 @@ func rekor2Times() map[string]made {
 	}
 	return map[string]made{
 		"rekor2-timestamp-with-embedded-cert":       {from: twice, edit: firstTime},
-		"rekor2-timestamp-with-incorrect-time_fail": {from: twice, edit: secondTime, why: "leaf certificate verification failed"},
+		"rekor2-timestamp-with-incorrect-time_fail": {from: twice, edit: secondTime, why: "its certificate was not valid when it was signed"},
 		"rekor2-timestamp-payload-mismatch_fail": {from: twice, why: "hashed messages don't match",
 			edit: func(b *document) { b.set(stamps, bundleOf(b.t, "rekor2-dsse-happy-path").get(stamps)) }},
 		"rekor2-timestamp-outside-trust-root-tsa-validity_fail": {from: twice, edit: firstTime, root: ends("2025-06-01T00:00:00Z"), why: "timestamp is after the validity period end"},

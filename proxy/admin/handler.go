@@ -36,9 +36,24 @@ type Status struct {
 	// AuditError is the failure of the last audit record; empty when it was
 	// written.
 	AuditError string `json:"audit_error"`
+	// TrustRoots are the configured trust roots. One that cannot be used makes what
+	// needs it inconclusive, and the gate not unready: other scopes do without it.
+	TrustRoots []TrustRootStatus `json:"trust_roots,omitempty"`
 	// Upstreams are the configured registries. Their state does not make the gate
 	// unready: every gate would be, at once, and cached answers are still good.
 	Upstreams []UpstreamStatus `json:"upstreams,omitempty"`
+}
+
+// TrustRootStatus is the state of one trust root.
+type TrustRootStatus struct {
+	Name string `json:"name"`
+	// Stale tells that nothing is judged by it: it is too old, or was never fetched.
+	Stale bool `json:"stale"`
+	// Error says why it is stale, or why the last refresh did not work; empty when all
+	// is well.
+	Error string `json:"error"`
+	// RefreshedAt is what its age counts from; zero when there is none yet.
+	RefreshedAt time.Time `json:"refreshed_at,omitzero"`
 }
 
 // UpstreamStatus is the state of one upstream as the last request to it left it.

@@ -55,6 +55,11 @@ func TestReadiness(t *testing.T) {
 		"the new policy is broken, the old one in force": {
 			Status{Ready: true, Revision: "r1", PolicyError: "policy.json: line 3", AuditError: "no space left on device"}, 200,
 			map[string]any{"ready": true, "revision": "r1", "policy_error": "policy.json: line 3", "audit_error": "no space left on device"}},
+		"a trust root was not refreshed, another one is there no more": {
+			Status{Ready: true, Revision: "r1", TrustRoots: []TrustRootStatus{{Name: "acme", Error: "the last refresh did not work", RefreshedAt: at}, {Name: "old", Stale: true, Error: "too old"}}}, 200,
+			map[string]any{"ready": true, "revision": "r1", "policy_error": "", "audit_error": "", "trust_roots": []any{
+				map[string]any{"name": "acme", "stale": false, "error": "the last refresh did not work", "refreshed_at": "2026-03-01T12:00:00Z"},
+				map[string]any{"name": "old", "stale": true, "error": "too old"}}}},
 		"an upstream is down": {
 			Status{Ready: true, Revision: "r1", Upstreams: []UpstreamStatus{{Registry: "docker.io", Error: "status 503", At: at}}}, 200,
 			map[string]any{"ready": true, "revision": "r1", "policy_error": "", "audit_error": "",

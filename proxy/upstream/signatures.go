@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -68,7 +69,8 @@ func (r *remote) signatures(ctx context.Context, ref reference.Canonical) ([][]b
 }
 
 // supportsSignatures asks the registry's base path, without credentials: the
-// header is there on a 401 too.
+// header is there on a 401 too. What a redirect leads to speaks for itself alone: with
+// that header it would take the registry's lookaside out of use.
 func (r *remote) supportsSignatures(ctx context.Context) (bool, error) {
 	r.ext.mu.Lock()
 	known, supported := time.Since(r.ext.asked) < extensionLife, r.ext.supported
@@ -88,7 +90,7 @@ func (r *remote) supportsSignatures(ctx context.Context) (bool, error) {
 		}
 		return false, e
 	}
-	supported = a.Header.Get("X-Registry-Supports-Signatures") == "1"
+	supported = a.Header.Get("X-Registry-Supports-Signatures") == "1" && a.ofEndpoint()
 	if _, err := a.drain(); err != nil {
 		return false, asError(a.ctx, r.name, a.call.op, err)
 	}
@@ -96,4 +98,11 @@ func (r *remote) supportsSignatures(ctx context.Context) (bool, error) {
 	defer r.ext.mu.Unlock()
 	r.ext.asked, r.ext.supported = time.Now(), supported
 	return supported, nil
+}
+
+// ofEndpoint tells whether the answer is the registry's own, and not that of another
+// host to which it has sent the request on. From http to https of it is no other one.
+func (a *answer) ofEndpoint() bool {
+	at := a.Request.URL
+	return strings.EqualFold(at.Hostname(), a.r.base.Hostname()) && at.Port() == a.r.base.Port()
 }

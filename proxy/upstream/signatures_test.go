@@ -80,6 +80,40 @@ func TestExtensionSignatures(t *testing.T) {
 	}
 }
 
+// The header counts from the registry itself: also behind a redirect within it, and not
+// from where a redirect leads.
+func TestSupportIsTheRegistrysOwnWord(t *testing.T) {
+	announce := func(w http.ResponseWriter) { w.Header().Set("X-Registry-Supports-Signatures", "1") }
+	elsewhere := serve(t, func(w http.ResponseWriter, r *http.Request) { announce(w) })
+	for name, c := range map[string]struct {
+		registry  func(w http.ResponseWriter, r *http.Request)
+		supported bool
+	}{
+		"sent elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL+"/v2/", http.StatusFound)
+		}, false},
+		"announced, sent elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			announce(w)
+			http.Redirect(w, r, elsewhere.URL+"/v2/", http.StatusFound)
+		}, false},
+		"sent to itself": {func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v2/" {
+				http.Redirect(w, r, "/root/v2/", http.StatusFound)
+				return
+			}
+			announce(w)
+			_, _ = io.WriteString(w, `{"signatures":[]}`)
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := serve(t, c.registry)
+			if _, supported, err := open(t, options(srv.URL)).ExtensionSignatures(t.Context(), of(t, "r.example/x", nil)); err != nil || supported != c.supported {
+				t.Errorf("expected %v, found %v, %v", c.supported, supported, err)
+			}
+		})
+	}
+}
+
 // What a registry supports is remembered; that it could not be asked is not.
 func TestSupportIsRemembered(t *testing.T) {
 	status := http.StatusInternalServerError

@@ -90,9 +90,9 @@ func TestSigByKey(t *testing.T) {
 		"good":                 {sig: keySig(t, k, good)},
 		"good, Ed25519":        {sig: keySig(t, ed, good)},
 		"a certificate beside": {sig: with(keySig(t, k, good), annCert, "garbage, which a key does not need")},
-		"another key":          {keySig(t, newECDSA(t, elliptic.P256()), good), "could not verify message"},
+		"another key":          {keySig(t, newECDSA(t, elliptic.P256()), good), "signed by another key than sha256:"},
 		"another digest":       {keySig(t, k, simpleSigning(digest.FromString("x"))), "expected docker-manifest-digest"},
-		"payload changed":      {&discover.Sigstore{MIMEType: discover.SimpleSigningMIMEType, Payload: append([]byte(" "), good...), Annotations: keySig(t, k, good).Annotations}, "could not verify message"},
+		"payload changed":      {&discover.Sigstore{MIMEType: discover.SimpleSigningMIMEType, Payload: append([]byte(" "), good...), Annotations: keySig(t, k, good).Annotations}, "signed by another key than sha256:"},
 		"no signature":         {with(keySig(t, k, good), annSignature, ""), "expected a signature"},
 		"signature no base64":  {with(keySig(t, k, good), annSignature, "!"), "expected a signature in base64"},
 		"huge signature":       {with(keySig(t, k, good), annSignature, strings.Repeat("A", 1<<20)), "expected at most"},
@@ -101,6 +101,10 @@ func TestSigByKey(t *testing.T) {
 		"digest twice":         {keySig(t, k, twice(good, `"docker-manifest-digest":`, digest.FromString("x"))), "is there twice"},
 		"digest in other case": {keySig(t, k, twice(good, `"Docker-Manifest-Digest":`, digest.FromString("x"))), "expected the JSON member"},
 		"unknown and critical": {keySig(t, k, []byte(strings.Replace(string(good), `"identity"`, `"expiry":"2020","identity"`, 1))), "is unknown"},
+		"unknown in image":     {keySig(t, k, []byte(strings.Replace(string(good), `"image":{`, `"image":{"platform":"linux/amd64",`, 1))), "critical.image: member \"platform\" is unknown"},
+		"unknown in identity":  {keySig(t, k, []byte(strings.Replace(string(good), `"identity":{`, `"identity":{"until":"2020",`, 1))), "critical.identity: member \"until\" is unknown"},
+		"no identity":          {keySig(t, k, []byte(strings.Replace(string(good), `"identity":{"docker-reference":"registry.example.com/app"},`, "", 1))), "expected the member identity"},
+		"identity of numbers":  {keySig(t, k, []byte(strings.Replace(string(good), `"registry.example.com/app"`, "1", 1))), "critical.identity.docker-reference"},
 		"bad log entry":        {with(keySig(t, k, good), annRekor, `{"Payload":{"logID":"zz"}}`), "logID"},
 		"bad timestamp":        {with(keySig(t, k, good), annStamp, `{`), "malformed JSON"},
 		"nothing":              {nil, "found none"},
@@ -181,7 +185,7 @@ func TestSigChainCompletesTheRoot(t *testing.T) {
 		t.Fatalf("with the chain: %v", err)
 	}
 	v, err := bundle.VerifySigstore(with(s, annChain, ""), subject, bare)
-	denied(t, v, err, "leaf certificate verification failed")
+	denied(t, v, err, "its certificate was not issued by an authority of trust root acme")
 }
 
 // TestSigChainAddsToNoRootWithIntermediates: an intermediate that was taken out of the
@@ -192,7 +196,7 @@ func TestSigChainAddsToNoRootWithIntermediates(t *testing.T) {
 	w := newWorld(t).under(rc, rest, withdrawn, lost)
 	s := w.sig(keyless{}, simpleSigning(subject))
 	v, err := bundle.VerifySigstore(s, subject, w.trust())
-	denied(t, v, err, "leaf certificate verification failed")
+	denied(t, v, err, "its certificate was not issued by an authority of trust root acme")
 	if _, err := bundle.VerifySigstore(s, subject, w.withoutIntermediates()); err != nil {
 		t.Errorf("under a root that names no intermediate: %v", err)
 	}
@@ -218,7 +222,7 @@ func TestAttByKey(t *testing.T) {
 		"good":              {envelope: good},
 		"unknown member":    {envelope: []byte(strings.Replace(string(good), `"keyid"`, `"cert":"x","keyid"`, 1))},
 		"statement v0.1":    {envelope: envelope(t, k, []byte(strings.Replace(string(statement(subject, slsaType)), "/v1\"", "/v0.1\"", 1)))},
-		"another key":       {envelope(t, newECDSA(t, elliptic.P256()), statement(subject, slsaType)), "could not verify"},
+		"another key":       {envelope(t, newECDSA(t, elliptic.P256()), statement(subject, slsaType)), "signed by another key than sha256:"},
 		"another digest":    {envelope(t, k, statement(digest.FromString("x"), slsaType)), "expected a subject"},
 		"payload twice":     {[]byte(strings.Replace(string(good), `{"payloadType"`, `{"payload":"AAAA","payloadType"`, 1)), "is there twice"},
 		"no envelope":       {[]byte(`{}`), "expected payload type"},

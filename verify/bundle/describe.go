@@ -47,8 +47,8 @@ func DescribeDSSE(envelope []byte, annotations map[string]string) (signer, diges
 
 func describe(b *protobundle.Bundle) (signer, digest, predicateType string) {
 	signer = certificateSigner(b)
-	if k := b.GetVerificationMaterial().GetPublicKey(); k != nil {
-		signer = strings.TrimSpace("a key " + clean(k.GetHint()))
+	if b.GetVerificationMaterial().GetPublicKey() != nil {
+		signer = strings.TrimSpace("a key " + hint(b))
 	}
 	if env := b.GetDsseEnvelope(); env != nil {
 		if s, err := parseStatement(env.GetPayload()); err == nil {

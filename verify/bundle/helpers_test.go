@@ -115,7 +115,7 @@ func newWorldOf(t testing.TB, rc, ic *x509.Certificate, ik crypto.Signer) *world
 func (w *world) trust() *bundle.Trust {
 	id, err := bundle.ParseIdentity(issuer, "", workflow, "", nil)
 	must(w.t, err)
-	return &bundle.Trust{Root: w.root, Identities: []bundle.Identity{id}}
+	return &bundle.Trust{Root: w.root, RootName: "acme", Identities: []bundle.Identity{id}}
 }
 
 // keyless says what a keyless signature is like; the zero value is a good one with
@@ -132,7 +132,8 @@ type keyless struct {
 	stampBy     *world // timestamp authority
 	stampOver   []byte // instead of the signature
 	version     string // v0.3
-	chain       bool   // certificate chain in place of the certificate (v0.1 and v0.2)
+	also        func(template *x509.Certificate)
+	chain       bool // certificate chain in place of the certificate (v0.1 and v0.2)
 }
 
 func (k keyless) withDefaults(t testing.TB) keyless {
@@ -255,6 +256,9 @@ func (w *world) certificate(k keyless) *x509.Certificate {
 		ExtraExtensions: []pkix.Extension{w.fulcioExtension(8, k.issuer)}}
 	if k.sourceRepo != "" {
 		tpl.ExtraExtensions = append(tpl.ExtraExtensions, w.fulcioExtension(12, k.sourceRepo))
+	}
+	if k.also != nil {
+		k.also(tpl)
 	}
 	cert := w.issue(tpl, k.key.Public())
 	if k.noSCT {

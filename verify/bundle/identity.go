@@ -113,7 +113,7 @@ func exactOrRegExp(name, exact, expr string) (string, error) {
 	return whole, nil
 }
 
-func sortedKeys(m map[string]string) []string {
+func sortedKeys[V any](m map[string]V) []string {
 	out := make([]string, 0, len(m))
 	for k := range m {
 		out = append(out, k)

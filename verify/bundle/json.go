@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -83,6 +84,25 @@ func members(b []byte, names ...string) (map[string]json.RawMessage, error) {
 	for got := range out {
 		if want, ok := known[fold(got)]; ok && got != want {
 			return nil, fmt.Errorf("expected the JSON member %s, found %.100q", want, got)
+		}
+	}
+	return out, nil
+}
+
+// exactly reads an object that has these members and no others.
+func exactly(b []byte, names ...string) (map[string]json.RawMessage, error) {
+	out, err := members(b, names...)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		if _, there := out[n]; !there {
+			return nil, fmt.Errorf("expected the member %s, found none", n)
+		}
+	}
+	for _, got := range sortedKeys(out) {
+		if !slices.Contains(names, got) {
+			return nil, fmt.Errorf("member %.100q is unknown", got)
 		}
 	}
 	return out, nil

@@ -36,24 +36,33 @@ func judge(e *evidence, t *Trust) (Verified, error) {
 
 // byKeys finds the key that signed, then asks the logs and authorities about it.
 func byKeys(e *evidence, t *Trust) ([]string, []time.Time, error) {
+	if len(leafBytes(e.entity.Bundle)) > 0 {
+		return nil, nil, fmt.Errorf("expected a signature by a key, found one with a certificate, of %s", certificateSigner(e.entity.Bundle))
+	}
+	var strangers []Key // whose signature it is not
 	var reasons []error
 	for _, k := range t.Keys {
 		verifier, err := k.verifierFor(e)
-		if err == nil {
-			_, err = e.run(newMaterial(nil, verifier, e), verify.WithKey(), verify.WithNoObserverTimestamps())
-		}
 		if err != nil {
 			reasons = append(reasons, fmt.Errorf("key %s: %w", k.short(), err))
 			continue
 		}
-		times, err := keyTimes(e, t, verifier)
-		return []string{"sigstore-key:" + k.Name}, times, err
+		key := root.NewExpiringKey(verifier, time.Time{}, time.Time{})
+		_, err = e.run(newMaterial(nil, key, e), verify.WithKey(), verify.WithNoObserverTimestamps())
+		switch {
+		case err == nil:
+			times, err := keyTimes(e, t, key)
+			return []string{"sigstore-key:" + k.Name}, times, err
+		case verifier.refused:
+			strangers = append(strangers, k)
+		default:
+			reasons = append(reasons, fmt.Errorf("key %s: %w", k.short(), err))
+		}
 	}
-	const most = 3
-	if n := len(reasons); n > most {
-		reasons = append(reasons[:most], fmt.Errorf("and %d more keys", n-most))
+	if n := len(reasons); n > mostNamed {
+		reasons = append(reasons[:mostNamed], fmt.Errorf("and %d more keys", n-mostNamed))
 	}
-	return nil, nil, errors.Join(reasons...)
+	return nil, nil, errors.Join(append(reasons, t.strangerReason(e.entity.Bundle, strangers))...)
 }
 
 // keyTimes enforces the thresholds for a signature that a key has made and returns
@@ -98,6 +107,9 @@ func byIdentities(e *evidence, t *Trust) ([]string, []time.Time, error) {
 	if e.entity.Bundle.GetVerificationMaterial().GetPublicKey() != nil {
 		return nil, nil, errKeySigned
 	}
+	if err := checkHolder(e); err != nil {
+		return nil, nil, err
+	}
 	m := newMaterial(t.Root, nil, e)
 	ids := make([]verify.PolicyOption, len(t.Identities))
 	for i, id := range t.Identities {
@@ -115,10 +127,11 @@ func byIdentities(e *evidence, t *Trust) ([]string, []time.Time, error) {
 	}
 	res, err := e.runAll(m, ids, append(slices.Clone(opts), verify.WithTransparencyLog(max(logs, 1))))
 	if err != nil && logs == 0 {
+		m = newMaterial(t.Root, nil, e) // what was refused is of this run
 		res, err = e.runAll(m, ids, opts)
 	}
 	if err != nil {
-		return nil, nil, t.identityReason(e, err)
+		return nil, nil, t.identityReason(e, m, err)
 	}
 	if err := checkOtherTimes(e, m); err != nil {
 		return nil, nil, err
@@ -159,37 +172,6 @@ func checkOtherTimes(e *evidence, m *material) error {
 	return nil
 }
 
-// identityReason says whose signature it is, and what of that is not as expected,
-// when that is what is wrong.
-func (t *Trust) identityReason(e *evidence, err error) error {
-	var mismatch *verify.ErrNoMatchingCertificateIdentity
-	if !errors.As(err, &mismatch) {
-		return err
-	}
-	c, ok := summary(e.entity.Bundle)
-	if !ok {
-		return err
-	}
-	// Identities that differ in a field behind subject and issuer are what was meant:
-	// they are said first.
-	var near, far []string
-	for _, id := range t.Identities {
-		d := id.differs(c)
-		if id.match.SubjectAlternativeName.Verify(c) == nil && id.match.Issuer.Verify(c) == nil {
-			near = append(near, d)
-		} else {
-			far = append(far, d)
-		}
-	}
-	const most = 3
-	wanted := slices.Concat(near, far)
-	if n := len(wanted); n > most {
-		wanted = append(wanted[:most], fmt.Sprintf("%d more", n-most))
-	}
-	// What differs comes first: names can be long, and reasons are cut.
-	return fmt.Errorf("expected %s: signed by %s", strings.Join(wanted, " or "), certificateSigner(e.entity.Bundle))
-}
-
 // run judges e with one policy option.
 func (e *evidence) run(m *material, policy verify.PolicyOption, opts ...verify.VerifierOption) (*verify.VerificationResult, error) {
 	return e.runAll(m, []verify.PolicyOption{policy}, opts)
@@ -206,7 +188,7 @@ func (e *evidence) runAll(m *material, policy []verify.PolicyOption, opts []veri
 }
 
 // verifierFor returns what verifies e with k.
-func (k Key) verifierFor(e *evidence) (root.TimeConstrainedVerifier, error) {
+func (k Key) verifierFor(e *evidence) (*anyHash, error) {
 	if k.Weak != "" {
 		return nil, fmt.Errorf("expected an RSA key of at least %d bits, found %s", minRSABits, k.Weak)
 	}
@@ -219,22 +201,14 @@ func (k Key) verifierFor(e *evidence) (root.TimeConstrainedVerifier, error) {
 	if _, ok := k.pub.(ed25519.PublicKey); ok && e.digestOnly {
 		return nil, errors.New("an Ed25519 key cannot verify a message signature by the manifest's digest; sign with a DSSE bundle or another kind of key")
 	}
-	return root.NewExpiringKey(&anyHash{k.verifiers[0], k.verifiers}, time.Time{}, time.Time{}), nil
-}
-
-// short names the key for people.
-func (k Key) short() string {
-	const enough = len("sha256:") + 16
-	if len(k.Name) > enough {
-		return k.Name[:enough] + "…"
-	}
-	return k.Name
+	return &anyHash{Verifier: k.verifiers[0], all: k.verifiers}, nil
 }
 
 // anyHash verifies with a key whose clients differ in the hash that they sign with.
 type anyHash struct {
 	signature.Verifier
-	all []signature.Verifier
+	all     []signature.Verifier
+	refused bool // a signature that it was asked about
 }
 
 func (a *anyHash) VerifySignature(sig, message io.Reader, opts ...signature.VerifyOption) error {
@@ -251,5 +225,6 @@ func (a *anyHash) VerifySignature(sig, message io.Reader, opts ...signature.Veri
 			return nil
 		}
 	}
+	a.refused = true
 	return err
 }

@@ -132,15 +132,15 @@ func TestKeyDenied(t *testing.T) {
 		trust  *bundle.Trust
 		want   string
 	}{
-		"another key":     {byKey(t, other, signed()), keyTrust(t, k), "could not verify"},
+		"another key":     {byKey(t, other, signed()), keyTrust(t, k), "signed by another key than sha256:"},
 		"another digest":  {byKey(t, k, statement(digest.FromString("x"), bundle.SignType)), keyTrust(t, k), "expected a subject"},
 		"weak RSA":        {byKey(t, weak, signed()), keyTrust(t, weak), "found RSA-1024"},
 		"the empty key":   {byKey(t, k, signed()), &bundle.Trust{Keys: []bundle.Key{{}}}, "key is empty"},
-		"a certificate":   {w.attest(keyless{key: k}, signed()), keyTrust(t, k), "expected key signature"},
+		"a certificate":   {w.attest(keyless{key: k}, signed()), keyTrust(t, k), "expected a signature by a key, found one with a certificate, of " + workflow},
 		"two signatures":  {twice, keyTrust(t, k), "exactly one signature"},
 		"no signature":    {&protobundle.Bundle{MediaType: mediaV03, VerificationMaterial: keyMaterial(), Content: dsseContent(signed(), nil)}, keyTrust(t, k), "found none"},
 		"payload type":    {retyped, keyTrust(t, k), "expected payload type"},
-		"payload changed": {&protobundle.Bundle{MediaType: mediaV03, VerificationMaterial: keyMaterial(), Content: dsseContent(signed(), signDigest(t, k, []byte("x")))}, keyTrust(t, k), "could not verify"},
+		"payload changed": {&protobundle.Bundle{MediaType: mediaV03, VerificationMaterial: keyMaterial(), Content: dsseContent(signed(), signDigest(t, k, []byte("x")))}, keyTrust(t, k), "or altered"},
 		// The signature over nothing would be one over everything.
 		"Ed25519 over nothing": {&protobundle.Bundle{MediaType: mediaV03, VerificationMaterial: keyMaterial(),
 			Content: messageContent([]byte("the manifest"), signDigest(t, ed, nil))}, keyTrust(t, ed), "an Ed25519 key cannot verify"},
@@ -209,7 +209,7 @@ func TestRootBesideKeysTrustsNoCertificate(t *testing.T) {
 	tr := keyTrust(t, newECDSA(t, elliptic.P256()))
 	tr.Root = w.root
 	v, err := bundle.Verify(marshal(t, w.attest(keyless{}, signed())), subject, tr)
-	denied(t, v, err, "expected key signature")
+	denied(t, v, err, "expected a signature by a key, found one with a certificate, of "+workflow)
 }
 
 // keyEntry logs the envelope of b as signed by key.

@@ -22,6 +22,8 @@ type material struct {
 	tsas  []root.TimestampingAuthority
 	rekor map[string]*root.TransparencyLog
 	ct    map[string]*root.TransparencyLog
+	// issued is what cas said, for the reason of a denial.
+	issued issued
 }
 
 var _ root.TrustedMaterial = &material{}
@@ -41,7 +43,7 @@ func newMaterial(r root.TrustedMaterial, key root.TimeConstrainedVerifier, e *ev
 		return m
 	}
 	for _, ca := range r.FulcioCertificateAuthorities() {
-		m.cas = append(m.cas, &strongCA{withIntermediates(ca, e.intermediates)})
+		m.cas = append(m.cas, &strongCA{withIntermediates(ca, e.intermediates), &m.issued})
 	}
 	return m
 }
@@ -86,11 +88,15 @@ func withIntermediates(ca root.CertificateAuthority, more []*x509.Certificate) r
 }
 
 // strongCA refuses chains with weak keys.
-type strongCA struct{ root.CertificateAuthority }
+type strongCA struct {
+	root.CertificateAuthority
+	said *issued
+}
 
 func (s *strongCA) Verify(cert *x509.Certificate, at time.Time) ([][]*x509.Certificate, error) {
 	chains, err := s.CertificateAuthority.Verify(cert, at)
 	if err != nil {
+		s.said.note(at, err, nil)
 		return nil, err
 	}
 	var strong [][]*x509.Certificate
@@ -100,8 +106,10 @@ func (s *strongCA) Verify(cert *x509.Certificate, at time.Time) ([][]*x509.Certi
 		}
 	}
 	if len(strong) == 0 {
+		s.said.note(at, err, err)
 		return nil, err
 	}
+	s.said.note(at, nil, nil)
 	return strong, nil
 }
 

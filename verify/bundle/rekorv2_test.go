@@ -102,7 +102,7 @@ func TestEveryTimestampCounts(t *testing.T) {
 		want   string
 	}{
 		"late one second": {[]*protocommon.RFC3161SignedTimestamp{good, late}, "found one of 2025-07-15T10:33:31Z"},
-		"late one first":  {[]*protocommon.RFC3161SignedTimestamp{late, good}, "leaf certificate verification failed"},
+		"late one first":  {[]*protocommon.RFC3161SignedTimestamp{late, good}, "its certificate was not valid when it was signed, at 2"},
 		"late one third":  {[]*protocommon.RFC3161SignedTimestamp{good, good, late}, "found one of 2025-07-15T10:33:31Z"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -82,8 +82,9 @@ func (s *statement) about(d digest.Digest) error {
 }
 
 // parseSimpleSigning returns the digest that a simple signing payload of cosign
-// is about (cosign, SIGNATURE_SPEC.md). The object "critical" may hold nothing
-// that is not understood, hence its name.
+// is about (cosign, SIGNATURE_SPEC.md). The object "critical" and those in it hold what
+// has to be there and nothing that is not understood, hence its name; other readers
+// (containers/image) refuse what does not.
 func parseSimpleSigning(b []byte) (string, error) {
 	if err := checkJSON(b); err != nil {
 		return "", err
@@ -92,25 +93,27 @@ func parseSimpleSigning(b []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	critical, err := members(top["critical"], "type", "image", "identity")
+	critical, err := exactly(top["critical"], "type", "image", "identity")
 	if err != nil {
 		return "", fmt.Errorf("critical: %w", err)
-	}
-	for name := range critical {
-		if !slices.Contains([]string{"type", "image", "identity"}, name) {
-			return "", fmt.Errorf("critical: member %.100q is unknown", name)
-		}
 	}
 	if kind, err := text(critical["type"]); err != nil || kind != "cosign container image signature" {
 		return "", fmt.Errorf("critical.type: expected %q, found %.100q", "cosign container image signature", kind)
 	}
-	image, err := members(critical["image"], "docker-manifest-digest")
+	image, err := exactly(critical["image"], "docker-manifest-digest")
 	if err != nil {
 		return "", fmt.Errorf("critical.image: %w", err)
 	}
 	d, err := text(image["docker-manifest-digest"])
 	if err != nil {
 		return "", fmt.Errorf("critical.image.docker-manifest-digest: %w", err)
+	}
+	identity, err := exactly(critical["identity"], "docker-reference")
+	if err != nil {
+		return "", fmt.Errorf("critical.identity: %w", err)
+	}
+	if _, err := text(identity["docker-reference"]); err != nil {
+		return "", fmt.Errorf("critical.identity.docker-reference: %w", err)
 	}
 	return d, nil
 }

@@ -39,6 +39,8 @@ type Trust struct {
 	// timestamp authorities are used: for TLog and Timestamps and for the times in
 	// [Verified].
 	Root root.TrustedMaterial
+	// RootName is the name of Root, for reasons.
+	RootName string
 	// Identities are the certificate identities, any of which may have signed.
 	Identities []Identity
 	// TLog, SCT and Timestamps are the least numbers of transparency logs,

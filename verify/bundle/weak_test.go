@@ -22,12 +22,12 @@ func TestKeylessWeakRSA(t *testing.T) {
 	small, large := newRSA(t, 1024), newRSA(t, 2048)
 	w := newWorld(t)
 	v, err := bundle.Verify(marshal(t, w.attest(keyless{key: small}, signed())), subject, w.trust())
-	denied(t, v, err, "leaf certificate verification failed")
+	denied(t, v, err, "expected an RSA key of 2048")
 
 	rc, ic := authority(t, small)
 	weak := newWorldOf(t, rc, ic, small)
 	v, err = bundle.Verify(marshal(t, weak.attest(keyless{}, signed())), subject, weak.trust())
-	denied(t, v, err, "leaf certificate verification failed")
+	denied(t, v, err, "expected an RSA key of 2048")
 
 	rc, ic = authority(t, large)
 	good := newWorldOf(t, rc, ic, large)
