@@ -120,6 +120,11 @@ func TestSignatureRepositoryHiddenFromAClient(t *testing.T) {
 	if found, err := (Finder{Registry: h, Web: web{}}).Find(t.Context(), q); err != nil {
 		t.Errorf("with the gate's credentials: %+v, %v", found, err)
 	}
+	// What is in the image's own repository does not show that the other one can be seen.
+	beside := q
+	beside.Statements, beside.Index = true, h.listed(t, judged, h.holds(t, repo, []content{provenance("p")}, inBuildKit))
+	found, err = f.Find(t.Context(), beside)
+	wantInconclusive(t, found, err, elsewhere)
 	h.manifests[elsewhere+sigTag] = h.holds(t, elsewhere, []content{{mediaType: SimpleSigningMIMEType, body: "sig"}}, nil)
 	if found, err := f.Find(t.Context(), q); err != nil || len(found.Signatures) != 1 {
 		t.Errorf("one is shown: %+v, %v", found, err)
