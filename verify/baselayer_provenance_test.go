@@ -485,3 +485,19 @@ func TestProvenanceIsReadWhileSomebodyWaits(t *testing.T) {
 		t.Errorf("read %d documents, %v", p.found, err)
 	}
 }
+
+// TestHintsAreFew: each is compared with those before it, and strangers say how many
+// there are.
+func TestHintsAreFew(t *testing.T) {
+	w := newWorld(t)
+	var materials []used
+	for i := range 5000 {
+		materials = append(materials, used{fmt.Sprintf("docker://%s:%d", baseRepo, i), ""})
+	}
+	about := digest.FromBytes(theManifest)
+	p := &provenance{repo: named(t, baseRepo)}
+	document := discover.Document{Kind: discover.KindStatement, Bytes: w.provenanceOf(attest.ProvenanceV1, about, materials...)}
+	if err := p.read(t.Context(), []discover.Document{document}, about); err != nil || len(p.hints) != maxBaseCandidates+1 {
+		t.Errorf("%d hints, %v", len(p.hints), err)
+	}
+}
