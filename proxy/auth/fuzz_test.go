@@ -68,7 +68,7 @@ func FuzzShown(f *testing.F) {
 			t.Fatalf("%q", got)
 		}
 		r := &http.Request{Header: http.Header{"Authorization": {header}}}
-		if user, password, ok := r.BasicAuth(); ok && len(password) > 8 && !strings.Contains(user, password) && strings.Contains(got, password) {
+		if user, password, ok := r.BasicAuth(); ok && len(password) > 8 && (user == password || !strings.Contains(user, password)) && strings.Contains(got, password) {
 			t.Fatalf("%q holds the password", got)
 		}
 	})
