@@ -132,6 +132,15 @@ func untrustedStatement(d discover.Document) (attest.Statement, error) {
 	if b == nil {
 		return attest.Statement{}, nil
 	}
+	return parseUntrusted(b)
+}
+
+// parseUntrusted reads a statement that anybody can have written: before a signature is
+// seen, no more is built of it than of other things of an upstream.
+func parseUntrusted(b []byte) (attest.Statement, error) {
+	if err := discover.CheckValues(b); err != nil {
+		return attest.Statement{}, fmt.Errorf("the statement: %w", err)
+	}
 	return attest.ParseStatement(b)
 }
 
