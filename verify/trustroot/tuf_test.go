@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -303,6 +304,24 @@ func TestTUFWithdrawnKeysStayWithdrawn(t *testing.T) {
 		if get(t, set, "acme").Generation != good {
 			t.Error("the root was replaced")
 		}
+	}
+}
+
+// A root that could not be kept is in force all the same: a full disk must not keep
+// authorities trusted that were withdrawn.
+func TestTUFRootThatCannotBeKept(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	s := w.open()
+	refresh(t, s)
+	old := get(t, s, "acme").Generation
+	kept := w.state("last-good.json")
+	if err := errors.Join(os.Remove(kept), os.MkdirAll(filepath.Join(kept, "x"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	w.mirror.publish(trustedRoot(t, "b"))
+	changed, err := s.Refresh(t.Context())
+	if r := get(t, s, "acme"); !changed || err == nil || r.Generation == old || r.Stale || r.Problem == "" {
+		t.Errorf("changed %t, %v, %+v", changed, err, r)
 	}
 }
 
