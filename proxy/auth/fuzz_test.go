@@ -59,7 +59,8 @@ func FuzzAuthorization(f *testing.F) {
 }
 
 func FuzzShown(f *testing.F) {
-	for _, s := range []string{"", "Basic YWxpY2U6cw==", "Basic c2VjcmV0Og==", "basic YTpiOmM=", "Bearer x", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.", "Bearer ", "Negotiate x"} {
+	for _, s := range []string{"", "Basic YWxpY2U6cw==", "Basic c2VjcmV0Og==", "basic YTpiOmM=", "Bearer x", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.", "Bearer ", "Negotiate x",
+		"Basic YeKArmI6c2VjcmV0", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJh4oCuYiJ9.", "Basic dG9rZW4tc2VjcmV0OnRva2VuLXNlY3JldA=="} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
