@@ -268,6 +268,8 @@ func TestRecordsTellTheClientsOwnLogin(t *testing.T) {
 		{"nothing", header("X", "y"), ""},
 		{"a password", basic("corp", "secret"), "basic:corp"},
 		{"a name that may be a secret", basic("secret", ""), "basic"},
+		{"a token in place of both", basic("dop_v1_secret", "dop_v1_secret"), "basic"},
+		{"a token in place of the name", basic("ghp_secret", "x-oauth-basic"), "basic"},
 		{"a name that is none", basic("a\nb", "secret"), "basic"},
 		{"a token that says whose it is", header("Authorization", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJjb3JwIn0."), "bearer:corp"},
 		{"a token that poses as a hash", header("Authorization", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJzaGEyNTY6YWIifQ."), "bearer:sha256:db92d6ab9900504d"},

@@ -42,7 +42,9 @@ type provenance struct {
 // materials; when none does, those that the provenance of the image's index names.
 func (x *baseLayer) fromProvenance(ctx context.Context, in *judging, repo reference.Named) ([]hint, error) {
 	p := &provenance{repo: repo}
-	p.read(in.found.Documents, in.image.canonical)
+	if err := p.read(ctx, in.found.Documents, in.image.canonical); err != nil {
+		return nil, err
+	}
 	var own discover.Query
 	x.wants(&own, in.image)
 	looked := in.found.LookedFor(own)
@@ -57,7 +59,9 @@ func (x *baseLayer) fromProvenance(ctx context.Context, in *judging, repo refere
 		if err != nil {
 			return nil, fmt.Errorf("provenance of index %s: %w", index, err)
 		}
-		p.read(above.Documents, index)
+		if err := p.read(ctx, above.Documents, index); err != nil {
+			return nil, err
+		}
 		looked = slices.Concat(looked, above.Looked)
 	}
 	switch {
@@ -83,9 +87,13 @@ func (j *judged) index() digest.Digest {
 	return digest.FromBytes(j.subject.Index)
 }
 
-// read takes over what documents about an image, or about its index, say.
-func (p *provenance) read(documents []discover.Document, about digest.Digest) {
+// read takes over what documents about an image, or about its index, say. It fails only
+// when ctx ends: strangers say how much there is to read.
+func (p *provenance) read(ctx context.Context, documents []discover.Document, about digest.Digest) error {
 	for _, d := range documents {
+		if ctx.Err() != nil {
+			return fmt.Errorf("reading provenance: %w", ctx.Err())
+		}
 		s, err := untrustedStatement(d)
 		if err != nil {
 			p.skip(d.Digest, err)
@@ -107,6 +115,7 @@ func (p *provenance) read(documents []discover.Document, about digest.Digest) {
 			p.add(m, d.Digest)
 		}
 	}
+	return nil
 }
 
 // untrustedStatement is the statement in a document; the zero statement when it holds
@@ -125,6 +134,15 @@ func untrustedStatement(d discover.Document) (attest.Statement, error) {
 	}
 	if b == nil {
 		return attest.Statement{}, nil
+	}
+	return parseUntrusted(b)
+}
+
+// parseUntrusted reads a statement that anybody can have written: before a signature is
+// seen, no more is built of it than of other things of an upstream.
+func parseUntrusted(b []byte) (attest.Statement, error) {
+	if err := discover.CheckValues(b); err != nil {
+		return attest.Statement{}, fmt.Errorf("the statement: %w", err)
 	}
 	return attest.ParseStatement(b)
 }

@@ -14,6 +14,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/pullgate/pullgate/verify/attest"
+	"github.com/pullgate/pullgate/verify/discover"
 )
 
 // used is a material: a URI and the sha256 of it, if any.
@@ -455,5 +456,41 @@ func TestBaseProvenanceElsewhere(t *testing.T) {
 		options.SignatureRepositories = map[string]string{appRepo: elsewhere}
 		e := o.engineWith(options)
 		wantBased(t, verify(t, e, s), map[string]string{"nothing": "no SLSA provenance found at " + elsewhere}[of])
+	}
+}
+
+// TestProvenanceIsReadWhileSomebodyWaits: anybody may push documents that take seconds
+// to read, and they are not read for nobody.
+func TestProvenanceIsReadWhileSomebodyWaits(t *testing.T) {
+	w := newWorld(t)
+	base := named(t, baseRepo)
+	theDigest := digest.FromBytes(theManifest)
+	statement := w.provenanceOf(attest.ProvenanceV1, theDigest, used{"docker://" + baseRepo + ":9", ""})
+	document := discover.Document{Kind: discover.KindStatement, Bytes: statement, Digest: digest.FromBytes(statement)}
+	ctx, cancel := context.WithCancel(t.Context())
+	p := &provenance{repo: base}
+	if err := p.read(ctx, []discover.Document{document}, theDigest); err != nil || p.found != 1 || len(p.hints) != 1 {
+		t.Fatalf("%d documents, %d hints, %v", p.found, len(p.hints), err)
+	}
+	cancel()
+	p = &provenance{repo: base}
+	if err := p.read(ctx, []discover.Document{document}, theDigest); !errors.Is(err, context.Canceled) || p.found != 0 {
+		t.Errorf("read %d documents, %v", p.found, err)
+	}
+}
+
+// TestHintsAreFew: each is compared with those before it, and strangers say how many
+// there are.
+func TestHintsAreFew(t *testing.T) {
+	w := newWorld(t)
+	var materials []used
+	for i := range 5000 {
+		materials = append(materials, used{fmt.Sprintf("docker://%s:%d", baseRepo, i), ""})
+	}
+	about := digest.FromBytes(theManifest)
+	p := &provenance{repo: named(t, baseRepo)}
+	document := discover.Document{Kind: discover.KindStatement, Bytes: w.provenanceOf(attest.ProvenanceV1, about, materials...)}
+	if err := p.read(t.Context(), []discover.Document{document}, about); err != nil || len(p.hints) != maxBaseCandidates+1 {
+		t.Errorf("%d hints, %v", len(p.hints), err)
 	}
 }

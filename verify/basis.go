@@ -47,6 +47,8 @@ func (b *basis) walk(list []RequirementInfo) {
 // Basis returns the revision of the policy in force and what of it decides about the
 // image that s names, as [Verdict.Basis] has it. A verdict of an earlier revision
 // with the same basis still holds: what was changed since has nothing to do with it.
+// Both are empty when trust roots are replaced all the while: a basis by one root must
+// not be filed under the revision of another one, which may come back.
 func (e *Engine) Basis(s Subject) (revision, basis string) {
 	p := e.policy.Load()
 	if p == nil || s.Ref == nil {
@@ -56,8 +58,14 @@ func (e *Engine) Basis(s Subject) (revision, basis string) {
 	if transport == "" {
 		transport = TransportDocker
 	}
-	revision = e.revisionOf(p)
-	return revision, e.basisOf(p, revision, transport, s.Ref)
+	for range maxJudged {
+		revision = e.revisionOf(p)
+		basis = e.basisOf(p, revision, transport, s.Ref)
+		if e.revisionOf(p) == revision {
+			return revision, basis
+		}
+	}
+	return "", ""
 }
 
 // basisOf names everything that decides about ref's images: the list of its scope

@@ -112,3 +112,21 @@ func TestVerdictsNameTheirBasis(t *testing.T) {
 		}
 	}
 }
+
+// TestBasisIsOfItsRevision: a verdict that holds is filed under the revision in force.
+// Where the roots are swapped meanwhile, that is the one whose roots were looked at: the
+// other one may come back, as a root that was stale gets stale again.
+func TestBasisIsOfItsRevision(t *testing.T) {
+	w := newWorld(t)
+	e := w.engine(`{"default":[{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s"}]}]}`)
+	r := &swapped{left: 1}
+	e.UseRoots(r)
+	before := e.Revision()
+	if revision, basis := e.Basis(subject(t, v1)); revision == before || revision != e.Revision() || basis == "" {
+		t.Errorf("the basis %q is by the roots of revision %s, and said to be of %s", basis, e.Revision(), revision)
+	}
+	r.left = 100
+	if revision, basis := e.Basis(subject(t, v1)); revision != "" || basis != "" || r.left < 100-10*maxJudged {
+		t.Errorf("%d swaps: %q, %q", 100-r.left, revision, basis)
+	}
+}

@@ -197,3 +197,26 @@ func virtual(t testing.TB) *ca.VirtualSigstore {
 	}
 	return v
 }
+
+// TestSignedBeforeOfNotation: a signature without a timestamp proves no time, however
+// good it is otherwise.
+func TestSignedBeforeOfNotation(t *testing.T) {
+	for _, vector := range vectorRequirements() {
+		if vector.requirement["type"] != "notationSigned" {
+			continue
+		}
+		for before, want := range map[string]Decision{"": Allowed, "2099-01-01T00:00:00Z": Denied} {
+			w := newWorld(t)
+			s := w.replay(t, vector.vector)
+			alternative := map[string]any{"type": "allOf", "of": []any{vector.requirement}}
+			if before != "" {
+				alternative["signedBefore"] = before
+			}
+			e := w.engine(policyFor(t, map[string]any{appRepo: []any{map[string]any{"type": "anyOf", "of": []any{alternative}}}}))
+			v := verify(t, e, s)
+			if got := reasons(v); v.Decision != want || want == Denied && !strings.Contains(got, "nothing proves that it was signed before") {
+				t.Errorf("%s before %q: %v, %s", vector.vector, before, v.Decision, got)
+			}
+		}
+	}
+}

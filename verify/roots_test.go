@@ -120,3 +120,15 @@ func TestAStaleRootIsAnotherBasis(t *testing.T) {
 		t.Errorf("basis %q, before %q", after, before)
 	}
 }
+
+// TestIdentitiesNeedAnAuthority: a root that only proves times says nothing about
+// certificates, neither that they are good nor that they are not.
+func TestIdentitiesNeedAnAuthority(t *testing.T) {
+	w := newWorld(t)
+	e := w.engine(`{"default":[{"type":"bundleSigned","trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s"}]}]}`)
+	e.UseRoots(&oneRoot{Root: trustroot.Root{Material: &root.BaseTrustedMaterial{}}})
+	w.refer(bundleType, newBundleSigner(t).sign(theManifest))
+	if v, err := e.Verify(t.Context(), subject(t, v1)); err == nil || !strings.Contains(err.Error(), "no certificate authority") {
+		t.Errorf("%v, %v", v.Decision, err)
+	}
+}

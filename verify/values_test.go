@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/verify/discover"
 )
 
 // listOfNothing is JSON of some megabytes of which a decoder makes hundreds.
@@ -26,6 +28,32 @@ func TestDigestBuildsLittle(t *testing.T) {
 		}
 		if took := after.TotalAlloc - before.TotalAlloc; took > most {
 			t.Errorf("%s: expected at most %d bytes of memory, found %d", alg, most, took)
+		}
+	}
+}
+
+// TestUnsignedStatementsBuildLittle reads statements that nobody signed: as they are, and
+// in an envelope. Each is described, and read for the base that it may name.
+func TestUnsignedStatementsBuildLittle(t *testing.T) {
+	const most = 64 << 20
+	about := digest.FromBytes(theManifest)
+	statement := []byte(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":"` + about.Encoded() + `"}}],` +
+		`"predicateType":"https://slsa.dev/provenance/v1","predicate":[` + strings.Repeat(`{"a":{}},`, 340_000) + `0]}`)
+	for kind, b := range map[discover.Kind][]byte{discover.KindStatement: statement, discover.KindDSSE: envelope(statement)} {
+		documents := []discover.Document{{Kind: kind, Bytes: b, Digest: digest.FromBytes(b)}}
+		p := &provenance{repo: named(t, baseRepo)}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if kind == discover.KindStatement {
+			describeDocuments(documents)
+		}
+		err := p.read(t.Context(), documents, about)
+		runtime.ReadMemStats(&after)
+		if err != nil || p.found != 0 || len(p.skipped) != 1 || !strings.Contains(p.skipped[0], "values") {
+			t.Errorf("%s: %+v, %v", kind, p, err)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > most {
+			t.Errorf("%s: expected at most %d bytes of memory, found %d", kind, most, took)
 		}
 	}
 }

@@ -32,12 +32,14 @@ func Shown(header string) string {
 	return "other"
 }
 
-// shownUser is the user name with a colon before it. One without a password may be
-// a secret itself.
+// shownUser is the user name with a colon before it. One without a password may be a
+// secret itself, and so may one beside a password that is none: some registries take a
+// token in place of both, or in place of the name.
 func shownUser(encoded string) string {
 	raw, err := base64.StdEncoding.DecodeString(encoded)
 	user, password, ok := strings.Cut(string(raw), ":")
-	if err != nil || !ok || password == "" || !validUser(user) {
+	none := password == "" || password == user || password == "x-oauth-basic"
+	if err != nil || !ok || none || !validUser(user) {
 		return ""
 	}
 	return ":" + plain(user)

@@ -14,6 +14,9 @@ const (
 	ProvenanceV1  = "https://slsa.dev/provenance/v1"
 )
 
+// maxMaterials bounds how many a statement lists, as [maxSubjects] does.
+const maxMaterials = 10_000
+
 // Material is something that a build used: an image, a source repository, a file.
 type Material struct {
 	URI    string          // empty when the provenance gives none
@@ -50,6 +53,9 @@ func (s Statement) Materials() ([]Material, error) {
 	list, ok := object[key].([]any)
 	if !ok {
 		return nil, fmt.Errorf("expected %s to be a list, found %s", key, describe(object[key]))
+	}
+	if len(list) > maxMaterials {
+		return nil, fmt.Errorf("expected at most %d %s, found %d", maxMaterials, key, len(list))
 	}
 	out := make([]Material, len(list))
 	for i, item := range list {

@@ -197,3 +197,18 @@ func FuzzParseImageURI(f *testing.F) {
 		}
 	})
 }
+
+// TestTooManyMaterials: each is parsed as a name, for a statement that nobody signed.
+func TestTooManyMaterials(t *testing.T) {
+	for n, want := range map[int]bool{maxMaterials: true, maxMaterials + 1: false} {
+		list := strings.TrimSuffix(strings.Repeat(`{"uri":"a.b/c"},`, n), ",")
+		s, err := ParseStatement(fmt.Appendf(nil, `{"_type":%q,"predicateType":%q,"subject":[{"digest":{"sha256":%q}}],"predicate":{"materials":[%s]}}`,
+			StatementV01, ProvenanceV02, hexA, list))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := s.Materials(); (err == nil) != want || want && len(m) != n {
+			t.Errorf("%d materials: read %d, %v", n, len(m), err)
+		}
+	}
+}

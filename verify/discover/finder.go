@@ -78,7 +78,7 @@ func (f Finder) Find(ctx context.Context, q Query) (Found, error) {
 		for _, place := range part.Looked {
 			found.Looked, found.origins = append(found.Looked, place), append(found.origins, places[i].origin)
 		}
-		visible = visible || places[i].origin != OriginStored && len(part.Signatures)+len(part.Documents) > 0
+		visible = visible || places[i].elsewhere() && len(part.Signatures)+len(part.Documents) > 0
 		if err == nil {
 			found.add(part, places[i].origin, seen)
 		}
@@ -108,6 +108,9 @@ type place struct {
 	origin Origin
 	ask    func(context.Context) (Found, error)
 }
+
+// elsewhere tells whether the place is in the signature repository, where there is one.
+func (p place) elsewhere() bool { return p.origin != OriginStored && p.origin != OriginIndex }
 
 // places lists what q asks for, in the order of the answer.
 func (f Finder) places(q Query) []place {

@@ -101,6 +101,13 @@ type asClients struct{ *hub }
 
 func (asClients) ClientCredentials(string) bool { return true }
 
+// stores has one signature in its API.
+type stores struct{ asClients }
+
+func (stores) ExtensionSignatures(context.Context, reference.Canonical) ([][]byte, bool, error) {
+	return [][]byte{[]byte("s")}, true, nil
+}
+
 // TestSignatureRepositoryHiddenFromAClient: that one client is shown no signature says
 // nothing to the others, unless it could see any; in the image's own repository it can.
 func TestSignatureRepositoryHiddenFromAClient(t *testing.T) {
@@ -120,6 +127,15 @@ func TestSignatureRepositoryHiddenFromAClient(t *testing.T) {
 	if found, err := (Finder{Registry: h, Web: web{}}).Find(t.Context(), q); err != nil {
 		t.Errorf("with the gate's credentials: %+v, %v", found, err)
 	}
+	// What is in the image's own repository does not show that the other one can be seen.
+	beside := q
+	beside.Statements, beside.Index = true, h.listed(t, judged, h.holds(t, repo, []content{provenance("p")}, inBuildKit))
+	found, err = f.Find(t.Context(), beside)
+	wantInconclusive(t, found, err, elsewhere)
+	beside = q
+	beside.Stored, beside.Lookaside = true, lookaside
+	found, err = (Finder{Registry: stores{asClients{h}}, Web: web{}}).Find(t.Context(), beside)
+	wantInconclusive(t, found, err, elsewhere)
 	h.manifests[elsewhere+sigTag] = h.holds(t, elsewhere, []content{{mediaType: SimpleSigningMIMEType, body: "sig"}}, nil)
 	if found, err := f.Find(t.Context(), q); err != nil || len(found.Signatures) != 1 {
 		t.Errorf("one is shown: %+v, %v", found, err)

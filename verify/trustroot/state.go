@@ -1,6 +1,7 @@
 package trustroot
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,9 +82,13 @@ func (r *repository) readable(file, role string) error {
 }
 
 // forget removes metadata that go-tuf kept and that was refused then: it could stand
-// in the way of the good one.
-func (r *repository) forget() error {
+// in the way of the good one. The root that trust started from stays: without it trust
+// would start again from the operator's, whose keys may have been withdrawn since.
+func (r *repository) forget(from []byte) error {
 	for _, role := range []string{metadata.ROOT, metadata.TIMESTAMP, metadata.SNAPSHOT, metadata.TARGETS} {
+		if role == metadata.ROOT && bytes.Equal(r.newest(), from) {
+			continue
+		}
 		if err := os.Remove(filepath.Join(r.dir, role+".json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -97,7 +97,8 @@ func (r *repository) fetch(ctx context.Context) (b []byte, v versions, err error
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxRefresh)
 	defer cancel()
-	cfg, err := config.New(r.Mirror, r.newest())
+	from := r.newest()
+	cfg, err := config.New(r.Mirror, from)
 	if err != nil {
 		return nil, v, err
 	}
@@ -115,7 +116,7 @@ func (r *repository) fetch(ctx context.Context) (b []byte, v versions, err error
 		return nil, v, err
 	}
 	if err := v.notBelow(r.seen()); err != nil {
-		return nil, v, errors.Join(err, r.forget())
+		return nil, v, errors.Join(err, r.forget(from))
 	}
 	info, err := up.GetTargetInfo(r.Target)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -306,6 +307,24 @@ func TestTUFWithdrawnKeysStayWithdrawn(t *testing.T) {
 	}
 }
 
+// A root that could not be kept is in force all the same: a full disk must not keep
+// authorities trusted that were withdrawn.
+func TestTUFRootThatCannotBeKept(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	s := w.open()
+	refresh(t, s)
+	old := get(t, s, "acme").Generation
+	kept := w.state("last-good.json")
+	if err := errors.Join(os.Remove(kept), os.MkdirAll(filepath.Join(kept, "x"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	w.mirror.publish(trustedRoot(t, "b"))
+	changed, err := s.Refresh(t.Context())
+	if r := get(t, s, "acme"); !changed || err == nil || r.Generation == old || r.Stale || r.Problem == "" {
+		t.Errorf("changed %t, %v, %+v", changed, err, r)
+	}
+}
+
 // Another first root is another repository: nothing that was kept is used.
 func TestTUFOtherFirstRoot(t *testing.T) {
 	w := newWorld(t, trustedRoot(t, "a"))
@@ -401,6 +420,42 @@ func TestTUFBrokenStateIsNoWayBack(t *testing.T) {
 				t.Errorf("found %+v", r)
 			}
 		})
+	}
+}
+
+// Metadata that is refused does not take the newest root along: trust does not start
+// again from the operator's, whose key was stolen and withdrawn.
+func TestTUFRefusedMetadataLeavesTheRoot(t *testing.T) {
+	w := newWorld(t, trustedRoot(t, "a"))
+	first, stolen := w.mirror.state(), w.mirror.keys["root"]
+	refresh(t, w.open())
+	w.mirror.key("root")
+	w.mirror.publishRoot(2, stolen, w.mirror.keys["root"])
+	w.mirror.publish(trustedRoot(t, "b"))
+	old := w.mirror.state()
+	w.mirror.publish(trustedRoot(t, "c"))
+	s := w.open()
+	refresh(t, s)
+	good := get(t, s, "acme").Generation
+
+	// What says how new the metadata was is lost, and the mirror shows what was before.
+	for _, f := range []string{"timestamp.json", "snapshot.json", "targets.json"} {
+		write(t, w.state(f), []byte("{}"))
+	}
+	w.mirror.files = old
+	if _, err := s.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "which was seen") {
+		t.Errorf("expected older metadata to be refused, found %v", err)
+	}
+	w.mirror.files = first
+	for _, role := range []string{"root", "timestamp", "snapshot", "targets"} {
+		w.mirror.key(role)
+	}
+	w.mirror.publishRoot(2, stolen, w.mirror.keys["root"])
+	w.mirror.publishRoot(3, w.mirror.keys["root"])
+	w.mirror.version = 100
+	w.mirror.publish(trustedRoot(t, "evil"))
+	if _, err := s.Refresh(t.Context()); err == nil || get(t, s, "acme").Generation != good {
+		t.Errorf("roots signed with a key that was withdrawn were accepted: %v", err)
 	}
 }
 

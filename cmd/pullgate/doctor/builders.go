@@ -35,11 +35,12 @@ func (i *inspection) builder(user, file string) {
 	if err := json.Unmarshal(b, &builder); err == nil && builder.Driver == "docker" {
 		return // a context's own daemon, which cliConfig speaks of
 	}
+	name := path.Base(file)
 	i.add(Finding{
 		Severity: SeverityWarning, File: file, unsure: true,
-		Problem:     user + " has the builder " + clip(clean(path.Base(file)), 100) + ", a BuildKit of its own, which was not asked",
+		Problem:     user + " has the builder " + clip(clean(name), 100) + ", a BuildKit of its own, which was not asked",
 		Consequence: "docker buildx and docker build may pull around the gate with it",
-		Fix: "docker buildx rm " + clip(clean(path.Base(file)), 100) + "; where it is needed, give its BuildKit the gate as its proxy " +
+		Fix: "docker buildx rm " + quoted(name) + "; where it is needed, give its BuildKit the gate as its proxy " +
 			"(docker buildx create --driver-opt env.HTTPS_PROXY=…), and close the network",
 	})
 }

@@ -322,6 +322,24 @@ func TestProofs(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a builder whose name is a line and a command", func(t *testing.T) {
+		const name = "x; reboot\ndocker: closed and proven\x1b[2A\u202e"
+		c := newClinic(t, files{
+			dockerd:                                 `{"proxies": {"https-proxy": "http://127.0.0.1:1"}}`,
+			"root/.docker/buildx/instances/" + name: `{}`,
+		})
+		c.o.Proxy = "http://127.0.0.1:1"
+		c.daemon("28.5.0", false, 500, `{"message":"pullgate canary c0"}`)
+		c.client("docker", 1, refusedText)
+		c.note("buildx.version", "0")
+		var text bytes.Buffer
+		if err := c.run().Text(&text); err != nil {
+			t.Fatal(err)
+		}
+		if s := text.String(); strings.Contains(s, "\ndocker: closed") || strings.ContainsAny(s, "\x1b\u202e") || strings.Contains(s, "rm x;") || !strings.Contains(s, "rm 'x;") {
+			t.Errorf("%q", s)
+		}
+	})
 	t.Run("containerd with the registry behind the gate prints the first error only", func(t *testing.T) {
 		c := newClinic(t, files{cdConf: goodCRI, cdHosts: "server = \"https://registry-1.docker.io\"\n[host.\"http://GATE\"]\n"})
 		c.client("crictl", 1, "403 pullgate canary c0")

@@ -34,7 +34,9 @@ type home struct{ user, dir string }
 // add notes a finding, without credentials.
 func (i *inspection) add(f Finding) {
 	f.Client = i.client
-	f.Problem, f.Consequence, f.Fix = redact(f.Problem), redact(f.Consequence), redact(f.Fix)
+	for _, text := range []*string{&f.File, &f.Problem, &f.Consequence, &f.Fix} {
+		*text = oneLine(redact(*text))
+	}
 	if !slices.Contains(i.findings, f) {
 		i.findings = append(i.findings, f)
 	}

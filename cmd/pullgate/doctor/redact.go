@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // What could be a user and a password in front of a host, with and without a
@@ -41,6 +42,17 @@ func clean(s string) string {
 		}
 		return -1
 	}, strings.ToValidUTF8(s, "")))
+}
+
+// oneLine makes text fit for a line of a report. Users of the node choose names of
+// files: they must not write lines of their own, nor what a terminal obeys.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == ' ' || unicode.IsGraphic(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
 // shown is a URL without credentials, path or query.
