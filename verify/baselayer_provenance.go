@@ -39,11 +39,19 @@ type provenance struct {
 }
 
 // fromProvenance lists the images of repo that the image's provenance names as
-// materials; when none does, those that the provenance of the image's index names.
+// materials: what lies in the image's index, which its publisher wrote; when that names
+// none, what lies beside the image, where others may add to it; when that names none,
+// the provenance of the index.
 func (x *baseLayer) fromProvenance(ctx context.Context, in *judging, repo reference.Named) ([]hint, error) {
 	p := &provenance{repo: repo}
-	if err := p.read(ctx, in.found.Documents, in.image.canonical); err != nil {
+	inIndex, beside := byPublisher(in.found.Documents)
+	if err := p.read(ctx, inIndex, in.image.canonical); err != nil {
 		return nil, err
+	}
+	if len(p.hints) == 0 {
+		if err := p.read(ctx, beside, in.image.canonical); err != nil {
+			return nil, err
+		}
 	}
 	var own discover.Query
 	x.wants(&own, in.image)
@@ -85,6 +93,18 @@ func (j *judged) index() digest.Digest {
 		return ""
 	}
 	return digest.FromBytes(j.subject.Index)
+}
+
+// byPublisher tells what is part of the image's index from what lies beside the image.
+func byPublisher(documents []discover.Document) (inIndex, beside []discover.Document) {
+	for _, d := range documents {
+		if d.Origin == discover.OriginIndex {
+			inIndex = append(inIndex, d)
+		} else {
+			beside = append(beside, d)
+		}
+	}
+	return inIndex, beside
 }
 
 // read takes over what documents about an image, or about its index, say. It fails only

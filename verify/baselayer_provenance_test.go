@@ -309,6 +309,21 @@ func TestBaseProvenanceBounds(t *testing.T) {
 	}
 }
 
+// TestBaseProvenanceOfThePublisher: what somebody adds beside the image does not keep the
+// provenance in its index from being believed.
+func TestBaseProvenanceOfThePublisher(t *testing.T) {
+	o := newOnBase(t, ofRepository(baseRepo))
+	m := o.bake(appRepo, recipe{layers: []string{"os1", "os2", "app"}})
+	index := o.inIndex(m, o.provenanceOf(attest.ProvenanceV1, digest.FromBytes(m), used{purl(baseTag), o.digest}))
+	var many []used
+	for i := range maxBaseCandidates + 1 {
+		many = append(many, used{purl(fmt.Sprintf("%s:no%d", baseRepo, i)), ""})
+	}
+	o.refers(statementType, o.provenanceOf(attest.ProvenanceV1, digest.FromBytes(m), many...), digest.FromBytes(m))
+	wantBased(t, o.judge(t, m), "names more than 8 images")
+	wantBased(t, o.judgeIn(t, m, index), "")
+}
+
 // TestBaseTries: bases whose provenance names several bases each do not multiply.
 func TestBaseTries(t *testing.T) {
 	o := newOnBase(t, nil)
