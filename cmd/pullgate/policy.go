@@ -68,6 +68,7 @@ type lint struct {
 	places   string   // registries.d, empty: none
 	revision string
 	notes    []string
+	warnings []string // of what the configuration has beside the policy
 }
 
 // lintPolicy loads FILE or the configured policy. An error is one of the
@@ -83,7 +84,7 @@ func lintPolicy(c *cobra.Command, args []string) (*lint, error) {
 			return nil, err
 		}
 		_, l.paths = scanPolicy(cfg.Policy)
-		l.revision, l.notes, err = revisionOf(cfg, policy)
+		err = l.look(cfg)
 		return l, err
 	}
 	l := &lint{file: args[0]}
@@ -107,9 +108,16 @@ func lintPolicy(c *cobra.Command, args []string) (*lint, error) {
 	l.named = slices.DeleteFunc(l.named, func(name string) bool { return slices.Contains(o.TrustRoots, name) })
 	o.PolicyFile, o.TrustRoots = l.file, append(o.TrustRoots, l.named...)
 	if l.policy, l.fault = verify.LoadPolicy(o); l.fault == nil {
-		l.revision, l.notes, err = revisionOf(cfg, l.policy)
+		err = l.look(cfg)
 	}
 	return l, err
+}
+
+// look says what becomes of the policy under a configuration.
+func (l *lint) look(cfg *config.Config) error {
+	r, err := withRoots(cfg, l.policy)
+	l.revision, l.notes, l.warnings = r.revision, r.notes, append(r.warnings, unserved(cfg, l.policy)...)
+	return err
 }
 
 // configure finds the configuration that applies to FILE; nil when there is none. One
@@ -213,6 +221,9 @@ func (l *lint) print(w io.Writer) error {
 	for _, x := range l.policy.Warnings() {
 		fmt.Fprintf(&b, "warning     %s\n", x.Error())
 	}
+	for _, x := range l.warnings {
+		fmt.Fprintf(&b, "warning     %s\n", x)
+	}
 	switch {
 	case len(l.named) > 0 && l.config != "":
 		fmt.Fprintf(&b, "warning     not in trust_roots of %s, without which the gate does not take this policy: %s\n", l.config, shown(l.named))
@@ -281,7 +292,7 @@ func policyShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			revision, notes, err := revisionOf(cfg, policy)
+			r, err := withRoots(cfg, policy)
 			if err != nil {
 				return err
 			}
@@ -290,9 +301,9 @@ func policyShowCommand() *cobra.Command {
 					Revision string             `json:"revision"`
 					Notes    []string           `json:"notes,omitempty"`
 					Scopes   []verify.ScopeInfo `json:"scopes"`
-				}{revision, notes, policy.Show()})
+				}{r.revision, r.notes, policy.Show()})
 			}
-			return showPolicy(c.OutOrStdout(), policy, revision, notes)
+			return showPolicy(c.OutOrStdout(), policy, r.revision, r.notes)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")

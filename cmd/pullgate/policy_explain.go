@@ -71,9 +71,11 @@ func explain(c *cobra.Command, image string) (explained, error) {
 		return explained{}, err
 	}
 	x := explained{Explanation: policy.Explain(g.upstream.Transport(reference.Domain(ref)), ref)}
-	if x.Revision, x.Notes, err = revisionOf(cfg, policy); err != nil {
+	r, err := withRoots(cfg, policy)
+	if err != nil {
 		return explained{}, err
 	}
+	x.Revision, x.Notes = r.revision, r.notes
 	x.ReportOnly = g.handler.ReportOnly(ref, x.Scope)
 	return x, nil
 }

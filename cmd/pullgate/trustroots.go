@@ -87,14 +87,20 @@ func inForce(set *trustroot.Set) verify.Roots {
 	return set
 }
 
-// revisionOf is the revision that a gate with this configuration has, without
-// dialling, and what there is to say about it.
-func revisionOf(cfg *config.Config, policy *verify.Policy) (revision string, notes []string, err error) {
+// rooted is what a policy is with the trust roots of a configuration.
+type rooted struct {
+	revision string   // that a gate has
+	notes    []string // what there is to say about it
+	warnings []string // of trust roots
+}
+
+// withRoots looks at the trust roots that are there, without dialling.
+func withRoots(cfg *config.Config, policy *verify.Policy) (rooted, error) {
 	set, err := openRoots(cfg, noWeb{}, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return "", nil, err
+		return rooted{}, err
 	}
-	return verify.Revision(policy, inForce(set)), rootNotes(set), nil
+	return rooted{verify.Revision(policy, inForce(set)), rootNotes(set), rootWarnings(policy, set)}, nil
 }
 
 // rootStatus is the state of each trust root for the readiness detail.
@@ -172,7 +178,7 @@ func (g *gate) refreshRoots(ctx context.Context, asked <-chan struct{}) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	files := rootFiles(g.cfg)
-	seen, next := fingerprintOf(files), time.Time{}
+	seen, next, failed := fingerprintOf(files), time.Time{}, false
 	for {
 		select {
 		case <-ctx.Done():
@@ -186,6 +192,10 @@ func (g *gate) refreshRoots(ctx context.Context, asked <-chan struct{}) {
 			seen = now
 		}
 		err := g.refreshRootsOnce(ctx)
+		if failed && err == nil { // also when they are what they were before
+			g.logger.Info("trust roots can be read again", "revision", g.engine.Revision())
+		}
+		failed = err != nil
 		next = time.Now().Add(refreshAfter(g.cfg.TrustRoots, err))
 	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -11,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -305,8 +308,70 @@ func TestRootsWithoutLogsAreWarnedAbout(t *testing.T) {
 		t.Errorf("exit %d: %s", code, out)
 	}
 	s.write("policy.json", `{"default":[{"type":"bundleSigned","trustRoot":"acme","identities":[{"issuer":"https://i.example","subject":"s"}]}]}`)
-	if code, out := s.ask("config", "check"); code != 0 || !strings.Contains(out, "policy.json: default[0].thresholds: denies every image: it asks for 1 (tlog), the default,") {
+	for _, args := range [][]string{{"config", "check"}, {"policy", "lint"}, {"policy", "lint", s.path("policy.json")}} {
+		if code, out := s.ask(args...); code != 0 || !strings.Contains(out, "policy.json: default[0].thresholds: denies every image: it asks for 1 (tlog), the default,") {
+			t.Errorf("%s: exit %d: %s", args, code, out)
+		}
+	}
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// That roots can be read again is told, also when they are what they were before.
+func TestRefreshTellsWhenItWorksAgain(t *testing.T) {
+	s := newSite(t, "trust_roots: [{name: acme, trusted_root: trusted_root.json}]")
+	g := s.gate()
+	log := &lockedBuffer{}
+	g.logger = slog.New(slog.NewTextHandler(log, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	asked, ended := make(chan struct{}), make(chan struct{})
+	go func() { g.refreshRoots(ctx, asked); close(ended) }()
+	defer func() { cancel(); <-ended }()
+	good, err := os.ReadFile(s.path("trusted_root.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ content, want string }{{"x", "were not refreshed"}, {string(good), "can be read again"}} {
+		s.write("trusted_root.json", step.content)
+		asked <- struct{}{}
+		for start := time.Now(); !strings.Contains(log.String(), step.want); time.Sleep(time.Millisecond) {
+			if time.Since(start) > 20*time.Second {
+				t.Fatalf("expected %q in %s", step.want, log)
+			}
+		}
+	}
+}
+
+// Scopes of registries that are not served judge nothing: a name may be misspelt.
+func TestScopesOfOtherRegistriesAreWarnedAbout(t *testing.T) {
+	s := newSite(t, "other_registries: deny")
+	const text = "no image is judged by these scopes"
+	good := `"registry.example":[{"type":"reject"}],"registry.example/team":[{"type":"reject"}],"*.example":[{"type":"reject"}],"":[{"type":"reject"}]`
+	s.write("policy.json", `{"default":[{"type":"reject"}],"transports":{"docker":{`+good+`}}}`)
+	if code, out := s.ask("config", "check"); code != 0 || strings.Contains(out, text) {
 		t.Errorf("exit %d: %s", code, out)
+	}
+	s.write("policy.json", `{"default":[{"type":"reject"}],"transports":{"docker":{`+good+`,"registry.exmaple/team":[{"type":"reject"}]}}}`)
+	for _, args := range [][]string{{"config", "check"}, {"policy", "lint"}} {
+		if code, out := s.ask(args...); code != 0 || !strings.Contains(out, text+`, whose registries are not among upstreams: ["registry.exmaple/team"]`) {
+			t.Errorf("%s: exit %d: %s", args, code, out)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ func warnings(cfg *config.Config, policy *verify.Policy, roots *trustroot.Set) [
 		out = append(out, w.Error())
 	}
 	out = append(out, rootWarnings(policy, roots)...)
+	out = append(out, unserved(cfg, policy)...)
 	add := func(key, format string, args ...any) { out = append(out, key+": "+fmt.Sprintf(format, args...)) }
 	if policy.AcceptsAnything() {
 		add("policy", "the default accepts anything: an image whose name no scope matches needs no signature; make the default reject")
@@ -71,6 +72,31 @@ func rented(domain string) bool {
 	suffix, _ := publicsuffix.PublicSuffix("x." + domain)
 	return suffix == domain
 }
+
+// unserved names the scopes by which no image is judged, because the gate does not
+// serve their registry: a name is misspelt, or the policy is for other programs too.
+func unserved(cfg *config.Config, policy *verify.Policy) []string {
+	var names []string
+	for _, transport := range []string{verify.TransportDocker, verify.TransportAtomic} {
+		for _, scope := range policy.Scopes(transport) {
+			if scope != "" && !servesAny(cfg, scope) && !slices.Contains(names, scope) {
+				names = append(names, scope)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	shown := names[:min(len(names), maxShown)]
+	more := ""
+	if n := len(names) - len(shown); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return []string{fmt.Sprintf("policy: no image is judged by these scopes, whose registries are not among upstreams: %q%s", shown, more)}
+}
+
+// maxShown bounds a list in a warning.
+const maxShown = 10
 
 // servesAny tells whether a rule's scope is about a registry that is served.
 func servesAny(cfg *config.Config, scope string) bool {
