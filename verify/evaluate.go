@@ -35,7 +35,7 @@ func (e *Engine) evaluateOne(ctx context.Context, p *Policy, j *judged, r *requi
 		o.WouldPass = r.wouldPass(j.ref())
 		return o, nil
 	case r.ext != nil:
-		return (&judging{engine: e, policy: p, image: j, found: found, now: e.now()}).judgeExtension(ctx, r)
+		return (&judging{engine: e, policy: p, image: j, found: found}).judgeExtension(ctx, r)
 	case !r.needsSignatures():
 		allowed, err := evaluate(ctx, r.native, j)
 		if ctx.Err() != nil {

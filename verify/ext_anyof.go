@@ -36,6 +36,9 @@ type alternative struct {
 	before time.Time
 }
 
+// ended tells whether the alternative counts no longer at a time.
+func (a alternative) ended(at time.Time) bool { return !a.until.IsZero() && !at.Before(a.until) }
+
 // anyOf reads {"type":"anyOf","of":[ALTERNATIVE,…]}, where an alternative is a list
 // of requirements or {"type":"allOf","of":[REQUIREMENT,…],"until":…,"signedBefore":…}.
 func (l *loader) anyOf(at string, raw json.RawMessage, depth int) (extension, object, error) {
@@ -66,7 +69,7 @@ func (l *loader) anyOf(at string, raw json.RawMessage, depth int) (extension, ob
 
 // lintAlternative warns about an alternative that counts no longer or always.
 func (l *loader) lintAlternative(at string, alt alternative) {
-	if !alt.until.IsZero() && !l.now.Before(alt.until) {
+	if alt.ended(l.now) {
 		l.warn(at+".until", "this alternative has ended on "+alt.until.Format(time.RFC3339), "take it out")
 	}
 	if acceptAnything(alt.all) {
@@ -183,6 +186,9 @@ func (o object) date(key string) (time.Time, error) {
 
 func (x *anyOf) wants(q *discover.Query, image *judged) {
 	for _, alt := range x.of {
+		if alt.ended(image.at) {
+			continue // judge does not look at it either: its places may be gone
+		}
 		for _, r := range alt.all {
 			r.wants(q, image)
 		}
@@ -293,7 +299,7 @@ func byAlternative(found [][]string) []string {
 // judge judges one alternative. Its outcome ends with the first of what it rests on.
 func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
 	o := outcome{Result: Result{Allowed: len(a.all) > 0}, expires: a.until}
-	if !a.until.IsZero() && !in.now.Before(a.until) {
+	if a.ended(in.image.at) {
 		return outcome{Result: Result{Found: []string{"it has ended on " + a.until.Format(time.RFC3339)}}}, nil
 	}
 	for _, r := range a.all {

@@ -153,11 +153,11 @@ func (x *attested) holds(ctx context.Context, in *judging, v bundle.Verified) (e
 			return ends, errors.New("nothing proves when the attestation was made, and maxAge asks for it; a timestamp or a log entry would")
 		}
 		ends = v.Times[0].Add(x.maxAge)
-		if !in.now.Before(ends) {
+		if !in.image.at.Before(ends) {
 			return ends, fmt.Errorf("the attestation is of %s, older than %s", v.Times[0].UTC().Format(time.RFC3339), x.maxAge)
 		}
 	}
-	ok, err := x.condition.Holds(ctx, attest.Input{Statement: v.Statement, Reference: in.image.ref().String(), Digest: in.image.canonical, Now: in.now})
+	ok, err := x.condition.Holds(ctx, attest.Input{Statement: v.Statement, Reference: in.image.ref().String(), Digest: in.image.canonical, Now: in.image.at})
 	if err != nil {
 		return ends, fmt.Errorf("the condition cannot be evaluated: %w", err)
 	}
@@ -165,7 +165,7 @@ func (x *attested) holds(ctx context.Context, in *judging, v bundle.Verified) (e
 		return ends, errors.New("the condition does not hold: " + x.text)
 	}
 	if x.condition.ReadsNow() {
-		ends = earliest(ends, in.now.Add(nowHolds))
+		ends = earliest(ends, in.image.at.Add(nowHolds))
 	}
 	return ends, nil
 }

@@ -43,7 +43,6 @@ type judging struct {
 	policy *Policy
 	image  *judged
 	found  discover.Found
-	now    time.Time
 	looked []string // places that were asked for evidence about a base
 	// before is when what is accepted must have been signed, proven; zero: whenever.
 	before time.Time

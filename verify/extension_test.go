@@ -208,12 +208,12 @@ func TestRevisionCoversExtensions(t *testing.T) {
 // TestNothingMeetsAnEmptyAlternative: the zero value denies.
 func TestNothingMeetsAnEmptyAlternative(t *testing.T) {
 	e := newWorld(t).engine(rejectAll)
-	j, err := newJudged(subject(t, v1))
+	j, err := newJudged(subject(t, v1), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, x := range []*anyOf{{}, {of: []alternative{{}}}, {of: []alternative{{until: time.Now().Add(time.Hour)}}}} {
-		o, err := x.judge(t.Context(), &judging{engine: e, policy: e.Policy(), image: j, now: time.Now()})
+		o, err := x.judge(t.Context(), &judging{engine: e, policy: e.Policy(), image: j})
 		if err != nil || o.Allowed {
 			t.Errorf("%+v: %v, %v", x, o, err)
 		}
