@@ -218,23 +218,43 @@ func (a alternative) required() string {
 	return text
 }
 
-func (x *anyOf) wouldPass(ref reference.Named) string {
+func (x *anyOf) wouldPass(ref reference.Named, at time.Time) string {
 	var out []string
 	for _, alt := range x.of {
-		var all []string
-		for _, r := range alt.all {
-			pass := r.wouldPass(ref)
-			if pass == "" {
-				all = nil // one of them can never be met
-				break
-			}
-			all = append(all, pass)
-		}
-		if len(all) > 0 {
-			out = append(out, strings.Join(all, " and "))
+		if pass := alt.wouldPass(ref, at); pass != "" {
+			out = append(out, pass)
 		}
 	}
 	return strings.Join(out, "; or ")
+}
+
+func (a alternative) wouldPass(ref reference.Named, at time.Time) string {
+	if a.hopeless(at) {
+		return ""
+	}
+	var all []string
+	for _, r := range a.all {
+		pass := r.wouldPass(ref, at)
+		if pass == "" {
+			return "" // one of them can never be met
+		}
+		all = append(all, pass)
+	}
+	return strings.Join(all, " and ") + a.signed()
+}
+
+// hopeless tells whether the dates let nothing meet the alternative: it has ended, or
+// asks for times that nothing can prove.
+func (a alternative) hopeless(at time.Time) bool {
+	return a.ended(at) || !a.before.IsZero() && slices.ContainsFunc(a.all, func(r *requirement) bool { return timeless(r) != "" })
+}
+
+// signed adds to what would pass when it has to have been signed.
+func (a alternative) signed() string {
+	if a.before.IsZero() {
+		return ""
+	}
+	return ", signed before " + a.before.Format(time.RFC3339) + ", as a log or timestamp authority proves"
 }
 
 func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {

@@ -99,7 +99,7 @@ func (x *attested) required() string {
 	return text
 }
 
-func (x *attested) wouldPass(reference.Named) string { return x.required() }
+func (x *attested) wouldPass(reference.Named, time.Time) string { return x.required() }
 
 func (x *attested) judge(ctx context.Context, in *judging) (outcome, error) {
 	t, expires, err := in.trust(x.trust)

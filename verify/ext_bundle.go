@@ -222,7 +222,7 @@ func (x *bundleSigned) wants(q *discover.Query, _ *judged) { q.Referrers, q.Atta
 
 func (x *bundleSigned) required() string { return "a sigstore signature by " + x.trust.who }
 
-func (x *bundleSigned) wouldPass(ref reference.Named) string {
+func (x *bundleSigned) wouldPass(ref reference.Named, _ time.Time) string {
 	return fmt.Sprintf("a sigstore bundle that signs %s, by %s", clean(ref.String()), x.trust.who)
 }
 

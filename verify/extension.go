@@ -33,8 +33,9 @@ type extension interface {
 	judge(ctx context.Context, in *judging) (outcome, error)
 	// required says for people what is asked for.
 	required() string
-	// wouldPass says what evidence for ref would meet the requirement.
-	wouldPass(ref reference.Named) string
+	// wouldPass says what evidence for ref would meet the requirement at a time; empty
+	// when nothing would.
+	wouldPass(ref reference.Named, at time.Time) string
 }
 
 // judging is one judgement with everything that was found for it.
@@ -56,7 +57,11 @@ func (in *judging) timely(times []time.Time) error {
 	if in.before.IsZero() || slices.ContainsFunc(times, in.before.After) {
 		return nil
 	}
-	return fmt.Errorf("nothing proves that it was signed before %s", in.before.Format(time.RFC3339))
+	found := "found no log entry or timestamp that counts"
+	if len(times) > 0 {
+		found = "the earliest time that is proven is " + slices.MinFunc(times, time.Time.Compare).UTC().Format(time.RFC3339)
+	}
+	return fmt.Errorf("nothing proves that it was signed before %s: %s", in.before.Format(time.RFC3339), found)
 }
 
 // extend reads one extension requirement and returns its form with all keys
@@ -139,6 +144,6 @@ func (in *judging) judgeExtension(ctx context.Context, r *requirement) (outcome,
 		return o, nil
 	}
 	o.Found = limited(o.Found)
-	o.WouldPass = r.wouldPass(in.image.ref())
+	o.WouldPass = r.wouldPass(in.image.ref(), in.image.at)
 	return o, nil
 }
