@@ -66,9 +66,9 @@ func (l *loader) attested(at string, raw json.RawMessage) (extension, object, er
 	if x.maxAge, err = o.age("maxAge"); err == nil && x.maxAge > 0 && x.trust.root == "" {
 		l.warn(at+".maxAge", "denies every image: without a trustRoot in signedBy nothing proves when an attestation was made",
 			"name the trust root whose log or timestamp authority proves it")
-	} else if err == nil && x.maxAge > 0 && len(x.trust.Keys) > 0 {
+	} else if err == nil && x.maxAge > 0 && len(x.trust.Keys) > 0 && !x.condition.ReadsNow() {
 		l.warn(at+".maxAge", "a log or a timestamp proves that an attestation was there, not that it is new: signed with a key, an old one can be stamped again by whoever may push",
-			"add a condition on a time in the statement, or ask for identities, whose certificates live for minutes")
+			"add a condition that compares a time in the statement with now, or ask for identities, whose certificates live for minutes")
 	}
 	return x, o, err
 }
