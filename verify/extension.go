@@ -113,14 +113,14 @@ func (l *loader) inner(at string, raw json.RawMessage, depth int) (*requirement,
 
 // oneOf checks that a requirement names its keys in exactly one way.
 func oneOf(o object, keys ...string) error {
-	n := 0
+	var found []string
 	for _, k := range keys {
 		if _, there := o[k]; there {
-			n++
+			found = append(found, k)
 		}
 	}
-	if n > 1 {
-		return fmt.Errorf("expected one of %s, found %d of them", someOf(keys, ", "), n)
+	if len(found) > 1 {
+		return fmt.Errorf("expected one of %s, found %s", someOf(keys, ", "), someOf(found, " and "))
 	}
 	return nil
 }
