@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/distribution/reference"
 
@@ -27,7 +28,7 @@ func basisOf(reqs []*requirement, inlined []json.RawMessage) basis {
 		fmt.Fprintf(h, "%d\n%s\n", len(raw), raw)
 	}
 	h.Sum(b.sum[:0])
-	b.walk(infos("", reqs, nil))
+	b.walk(infos("", reqs, nil, time.Time{}))
 	return b
 }
 

@@ -109,7 +109,7 @@ func (e *Engine) verify(ctx context.Context, p *Policy, s Subject, above *descen
 			v.Decision, err = Denied, fmt.Errorf("verification panicked: %s", clean(fmt.Sprint(r)))
 		}
 	}()
-	j, err := newJudged(s)
+	j, err := newJudged(s, e.now())
 	if err != nil {
 		return v, err
 	}

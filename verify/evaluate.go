@@ -32,10 +32,10 @@ func (e *Engine) evaluateOne(ctx context.Context, p *Policy, j *judged, r *requi
 		return o, nil
 	case hopeless && r.needsSignatures():
 		o.Found = []string{"not evaluated: another requirement of this scope denies every image"}
-		o.WouldPass = r.wouldPass(j.ref())
+		o.WouldPass = r.wouldPass(j.ref(), j.at)
 		return o, nil
 	case r.ext != nil:
-		return (&judging{engine: e, policy: p, image: j, found: found, now: e.now()}).judgeExtension(ctx, r)
+		return (&judging{engine: e, policy: p, image: j, found: found}).judgeExtension(ctx, r)
 	case !r.needsSignatures():
 		allowed, err := evaluate(ctx, r.native, j)
 		if ctx.Err() != nil {
@@ -58,7 +58,7 @@ func (e *Engine) evaluateOne(ctx context.Context, p *Policy, j *judged, r *requi
 		o.Found = []string{noneFound(r, j, found)}
 	}
 	o.Found = limited(o.Found)
-	o.WouldPass = r.wouldPass(j.ref())
+	o.WouldPass = r.wouldPass(j.ref(), j.at)
 	return o, nil
 }
 

@@ -31,7 +31,8 @@ type RequirementInfo struct {
 	// TrustRoot is the name of the trust root that it needs.
 	TrustRoot string `json:"trustRoot,omitempty"`
 	// WouldPass says what evidence would meet it. It is set where an image is asked
-	// about, and empty when nothing could.
+	// about, and empty when nothing could, also because the dates of an alternative
+	// that it is part of allow nothing.
 	WouldPass string `json:"wouldPass,omitempty"`
 	// Denies says why no image can pass; empty for requirements that can be met.
 	Denies string `json:"denies,omitempty"`
@@ -80,10 +81,10 @@ func (p *Policy) Show() []ScopeInfo {
 	for _, transport := range slices.Sorted(maps.Keys(p.scopes)) {
 		for _, scope := range p.Scopes(transport) {
 			out = append(out, ScopeInfo{transport, shownScope(transport, scope),
-				infos(scopeKey(transport, scope), p.scopes[transport][scope], nil)})
+				infos(scopeKey(transport, scope), p.scopes[transport][scope], nil, time.Time{})})
 		}
 	}
-	return append(out, ScopeInfo{Scope: DefaultScope, Requirements: infos(DefaultScope, p.byDefault, nil)})
+	return append(out, ScopeInfo{Scope: DefaultScope, Requirements: infos(DefaultScope, p.byDefault, nil, time.Time{})})
 }
 
 // Explain says which scope of a transport decides about ref, by the rule that judges
@@ -106,7 +107,7 @@ func (p *Policy) Explain(transport string, ref reference.Named) Explanation {
 	}
 	add("", shownScope(transport, ""))
 	x.Candidates = append(x.Candidates, Candidate{Scope: DefaultScope, Present: true, Decides: scope == DefaultScope})
-	x.Requirements = infos(at, reqs, ref)
+	x.Requirements = infos(at, reqs, ref, time.Now())
 	return x
 }
 
@@ -145,19 +146,20 @@ func scopeKey(transport, scope string) string {
 	return fmt.Sprintf("transports.%s.%q", transport, scope)
 }
 
-// infos describes requirements; ref is nil when no image is asked about.
-func infos(at string, reqs []*requirement, ref reference.Named) []RequirementInfo {
+// infos describes requirements; ref is nil when no image is asked about, and now does
+// not matter then.
+func infos(at string, reqs []*requirement, ref reference.Named, now time.Time) []RequirementInfo {
 	out := make([]RequirementInfo, len(reqs))
 	for i, r := range reqs {
-		out[i] = r.info(fmt.Sprintf("%s[%d]", at, i), ref)
+		out[i] = r.info(fmt.Sprintf("%s[%d]", at, i), ref, now)
 	}
 	return out
 }
 
-func (r *requirement) info(at string, ref reference.Named) RequirementInfo {
+func (r *requirement) info(at string, ref reference.Named, now time.Time) RequirementInfo {
 	x := RequirementInfo{At: at, Type: r.kind, Extension: extensionTypes[r.kind], Required: r.required(), Denies: r.denies}
 	if ref != nil {
-		x.WouldPass = r.wouldPass(ref)
+		x.WouldPass = r.wouldPass(ref, now)
 	}
 	switch {
 	case r.gpg != nil:
@@ -186,11 +188,23 @@ func (r *requirement) info(at string, ref reference.Named) RequirementInfo {
 		x.issued(ext.anchors)
 	case *anyOf:
 		for i, alt := range ext.of {
-			key := alternativeKey(at, i, alt.dated())
-			x.Alternatives = append(x.Alternatives, AlternativeInfo{infos(key, alt.all, ref), alt.until, alt.before})
+			x.Alternatives = append(x.Alternatives, alt.info(alternativeKey(at, i, alt.dated()), ref, now))
 		}
 	}
 	return x
+}
+
+func (a alternative) info(at string, ref reference.Named, now time.Time) AlternativeInfo {
+	if a.hopeless(now) {
+		ref = nil // nothing would pass
+	}
+	of := infos(at, a.all, ref, now)
+	for i := range of {
+		if of[i].WouldPass != "" {
+			of[i].WouldPass += a.signed()
+		}
+	}
+	return AlternativeInfo{of, a.until, a.before}
 }
 
 // alternativeKey is where the requirements of an alternative of anyOf stand. Only an

@@ -36,6 +36,9 @@ type alternative struct {
 	before time.Time
 }
 
+// ended tells whether the alternative counts no longer at a time.
+func (a alternative) ended(at time.Time) bool { return !a.until.IsZero() && !at.Before(a.until) }
+
 // anyOf reads {"type":"anyOf","of":[ALTERNATIVE,…]}, where an alternative is a list
 // of requirements or {"type":"allOf","of":[REQUIREMENT,…],"until":…,"signedBefore":…}.
 func (l *loader) anyOf(at string, raw json.RawMessage, depth int) (extension, object, error) {
@@ -66,7 +69,7 @@ func (l *loader) anyOf(at string, raw json.RawMessage, depth int) (extension, ob
 
 // lintAlternative warns about an alternative that counts no longer or always.
 func (l *loader) lintAlternative(at string, alt alternative) {
-	if !alt.until.IsZero() && !l.now.Before(alt.until) {
+	if alt.ended(l.now) {
 		l.warn(at+".until", "this alternative has ended on "+alt.until.Format(time.RFC3339), "take it out")
 	}
 	if acceptAnything(alt.all) {
@@ -183,6 +186,9 @@ func (o object) date(key string) (time.Time, error) {
 
 func (x *anyOf) wants(q *discover.Query, image *judged) {
 	for _, alt := range x.of {
+		if alt.ended(image.at) {
+			continue // judge does not look at it either: its places may be gone
+		}
 		for _, r := range alt.all {
 			r.wants(q, image)
 		}
@@ -212,23 +218,43 @@ func (a alternative) required() string {
 	return text
 }
 
-func (x *anyOf) wouldPass(ref reference.Named) string {
+func (x *anyOf) wouldPass(ref reference.Named, at time.Time) string {
 	var out []string
 	for _, alt := range x.of {
-		var all []string
-		for _, r := range alt.all {
-			pass := r.wouldPass(ref)
-			if pass == "" {
-				all = nil // one of them can never be met
-				break
-			}
-			all = append(all, pass)
-		}
-		if len(all) > 0 {
-			out = append(out, strings.Join(all, " and "))
+		if pass := alt.wouldPass(ref, at); pass != "" {
+			out = append(out, pass)
 		}
 	}
 	return strings.Join(out, "; or ")
+}
+
+func (a alternative) wouldPass(ref reference.Named, at time.Time) string {
+	if a.hopeless(at) {
+		return ""
+	}
+	var all []string
+	for _, r := range a.all {
+		pass := r.wouldPass(ref, at)
+		if pass == "" {
+			return "" // one of them can never be met
+		}
+		all = append(all, pass)
+	}
+	return strings.Join(all, " and ") + a.signed()
+}
+
+// hopeless tells whether the dates let nothing meet the alternative: it has ended, or
+// asks for times that nothing can prove.
+func (a alternative) hopeless(at time.Time) bool {
+	return a.ended(at) || !a.before.IsZero() && slices.ContainsFunc(a.all, func(r *requirement) bool { return timeless(r) != "" })
+}
+
+// signed adds to what would pass when it has to have been signed.
+func (a alternative) signed() string {
+	if a.before.IsZero() {
+		return ""
+	}
+	return ", signed before " + a.before.Format(time.RFC3339) + ", as a log or timestamp authority proves"
 }
 
 func (x *anyOf) judge(ctx context.Context, in *judging) (outcome, error) {
@@ -293,7 +319,7 @@ func byAlternative(found [][]string) []string {
 // judge judges one alternative. Its outcome ends with the first of what it rests on.
 func (a alternative) judge(ctx context.Context, in *judging) (outcome, error) {
 	o := outcome{Result: Result{Allowed: len(a.all) > 0}, expires: a.until}
-	if !a.until.IsZero() && !in.now.Before(a.until) {
+	if a.ended(in.image.at) {
 		return outcome{Result: Result{Found: []string{"it has ended on " + a.until.Format(time.RFC3339)}}}, nil
 	}
 	for _, r := range a.all {

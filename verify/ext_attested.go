@@ -66,9 +66,9 @@ func (l *loader) attested(at string, raw json.RawMessage) (extension, object, er
 	if x.maxAge, err = o.age("maxAge"); err == nil && x.maxAge > 0 && x.trust.root == "" {
 		l.warn(at+".maxAge", "denies every image: without a trustRoot in signedBy nothing proves when an attestation was made",
 			"name the trust root whose log or timestamp authority proves it")
-	} else if err == nil && x.maxAge > 0 && len(x.trust.Keys) > 0 {
+	} else if err == nil && x.maxAge > 0 && len(x.trust.Keys) > 0 && !x.condition.ReadsNow() {
 		l.warn(at+".maxAge", "a log or a timestamp proves that an attestation was there, not that it is new: signed with a key, an old one can be stamped again by whoever may push",
-			"add a condition on a time in the statement, or ask for identities, whose certificates live for minutes")
+			"add a condition that compares a time in the statement with now, or ask for identities, whose certificates live for minutes")
 	}
 	return x, o, err
 }
@@ -99,7 +99,7 @@ func (x *attested) required() string {
 	return text
 }
 
-func (x *attested) wouldPass(reference.Named) string { return x.required() }
+func (x *attested) wouldPass(reference.Named, time.Time) string { return x.required() }
 
 func (x *attested) judge(ctx context.Context, in *judging) (outcome, error) {
 	t, expires, err := in.trust(x.trust)
@@ -153,11 +153,11 @@ func (x *attested) holds(ctx context.Context, in *judging, v bundle.Verified) (e
 			return ends, errors.New("nothing proves when the attestation was made, and maxAge asks for it; a timestamp or a log entry would")
 		}
 		ends = v.Times[0].Add(x.maxAge)
-		if !in.now.Before(ends) {
+		if !in.image.at.Before(ends) {
 			return ends, fmt.Errorf("the attestation is of %s, older than %s", v.Times[0].UTC().Format(time.RFC3339), x.maxAge)
 		}
 	}
-	ok, err := x.condition.Holds(ctx, attest.Input{Statement: v.Statement, Reference: in.image.ref().String(), Digest: in.image.canonical, Now: in.now})
+	ok, err := x.condition.Holds(ctx, attest.Input{Statement: v.Statement, Reference: in.image.ref().String(), Digest: in.image.canonical, Now: in.image.at})
 	if err != nil {
 		return ends, fmt.Errorf("the condition cannot be evaluated: %w", err)
 	}
@@ -165,7 +165,7 @@ func (x *attested) holds(ctx context.Context, in *judging, v bundle.Verified) (e
 		return ends, errors.New("the condition does not hold: " + x.text)
 	}
 	if x.condition.ReadsNow() {
-		ends = earliest(ends, in.now.Add(nowHolds))
+		ends = earliest(ends, in.image.at.Add(nowHolds))
 	}
 	return ends, nil
 }

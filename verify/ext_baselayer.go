@@ -91,7 +91,7 @@ func (x *baseLayer) required() string {
 	return "built on a signed image of its own repository"
 }
 
-func (x *baseLayer) wouldPass(ref reference.Named) string {
+func (x *baseLayer) wouldPass(ref reference.Named, _ time.Time) string {
 	const layers = "whose first layers are those of the base, unchanged; the scope of the base has to accept it by a signature"
 	if x.exact != nil {
 		return fmt.Sprintf("an image built on %s, %s", x.exact, layers)

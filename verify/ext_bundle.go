@@ -222,7 +222,7 @@ func (x *bundleSigned) wants(q *discover.Query, _ *judged) { q.Referrers, q.Atta
 
 func (x *bundleSigned) required() string { return "a sigstore signature by " + x.trust.who }
 
-func (x *bundleSigned) wouldPass(ref reference.Named) string {
+func (x *bundleSigned) wouldPass(ref reference.Named, _ time.Time) string {
 	return fmt.Sprintf("a sigstore bundle that signs %s, by %s", clean(ref.String()), x.trust.who)
 }
 
@@ -319,9 +319,46 @@ func (in *judging) trust(t *bundleTrust) (*bundle.Trust, time.Time, error) {
 }
 
 // none says that nothing of a kind was found, and where it was looked for: the places
-// of other requirements say nothing about this one.
+// of other requirements say nothing about this one. What was found is of other kinds.
 func (in *judging) none(x extension, what string) string {
 	var q discover.Query
 	x.wants(&q, in.image)
-	return "no " + what + " found at " + strings.Join(in.found.LookedFor(q), " and ")
+	text := "no " + what + " found at " + strings.Join(in.found.LookedFor(q), " and ")
+	if found := kindsOf(in.found); found != "" {
+		text += " (only " + found + ")"
+	}
+	return text
+}
+
+// kindsOf says what was found: a notation signature and 2 sigstore bundles.
+func kindsOf(found discover.Found) string {
+	n := map[string]int{}
+	for _, d := range found.Documents {
+		n[string(d.Kind)]++
+	}
+	for _, s := range found.Signatures {
+		if s.Simple != nil {
+			n[KindSimple]++
+		} else {
+			n[KindSigstore]++
+		}
+	}
+	var out []string
+	for _, kind := range []struct{ name, one, more string }{
+		{string(discover.KindBundle), "a sigstore bundle", "sigstore bundles"},
+		{KindSigstore, "a sigstore signature", "sigstore signatures"},
+		{KindSimple, "a simple signing signature", "simple signing signatures"},
+		{string(discover.KindNotation), "a notation signature", "notation signatures"},
+		{string(discover.KindDSSE), "an attestation", "attestations"},
+		{string(discover.KindStatement), "an unsigned statement", "unsigned statements"},
+	} {
+		switch n[kind.name] {
+		case 0:
+		case 1:
+			out = append(out, kind.one)
+		default:
+			out = append(out, fmt.Sprintf("%d %s", n[kind.name], kind.more))
+		}
+	}
+	return strings.Join(out, " and ")
 }

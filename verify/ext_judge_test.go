@@ -74,8 +74,11 @@ func (w *world) referTo(manifest []byte, repository, mediaType string, doc []byt
 	w.t.Helper()
 	layer := imgspec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(doc), Size: int64(len(doc)), Annotations: annotations}
 	subject := imgspec.Descriptor{MediaType: imgspec.MediaTypeImageManifest, Digest: digest.FromBytes(manifest), Size: int64(len(manifest))}
-	empty := imgspec.DescriptorEmptyJSON
-	m := imgspec.Manifest{MediaType: imgspec.MediaTypeImageManifest, Config: empty, Layers: []imgspec.Descriptor{layer}, Subject: &subject}
+	config := imgspec.DescriptorEmptyJSON
+	if mediaType == "application/jose+json" {
+		config.MediaType = "application/vnd.cncf.notary.signature" // by which notation's are told
+	}
+	m := imgspec.Manifest{MediaType: imgspec.MediaTypeImageManifest, Config: config, Layers: []imgspec.Descriptor{layer}, Subject: &subject}
 	m.SchemaVersion = 2
 	b, err := json.Marshal(m)
 	if err != nil {

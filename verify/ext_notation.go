@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -160,7 +161,7 @@ func (x *notationSigned) wants(q *discover.Query, _ *judged) { q.Referrers = tru
 
 func (x *notationSigned) required() string { return "a notation signature by " + clean(x.who) }
 
-func (x *notationSigned) wouldPass(ref reference.Named) string {
+func (x *notationSigned) wouldPass(ref reference.Named, _ time.Time) string {
 	return fmt.Sprintf("a notation signature of %s by %s", clean(ref.String()), clean(x.who))
 }
 

@@ -127,7 +127,7 @@ func TestNobodyWaits(t *testing.T) {
 			w.write("ours.pub", ours.pem())
 			e := w.engine(`{"default":[` + c.requirement + `]}`)
 			c.attach(w)
-			j, err := newJudged(subject(t, v1))
+			j, err := newJudged(subject(t, v1), time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -33,8 +33,9 @@ type extension interface {
 	judge(ctx context.Context, in *judging) (outcome, error)
 	// required says for people what is asked for.
 	required() string
-	// wouldPass says what evidence for ref would meet the requirement.
-	wouldPass(ref reference.Named) string
+	// wouldPass says what evidence for ref would meet the requirement at a time; empty
+	// when nothing would.
+	wouldPass(ref reference.Named, at time.Time) string
 }
 
 // judging is one judgement with everything that was found for it.
@@ -43,7 +44,6 @@ type judging struct {
 	policy *Policy
 	image  *judged
 	found  discover.Found
-	now    time.Time
 	looked []string // places that were asked for evidence about a base
 	// before is when what is accepted must have been signed, proven; zero: whenever.
 	before time.Time
@@ -57,7 +57,11 @@ func (in *judging) timely(times []time.Time) error {
 	if in.before.IsZero() || slices.ContainsFunc(times, in.before.After) {
 		return nil
 	}
-	return fmt.Errorf("nothing proves that it was signed before %s", in.before.Format(time.RFC3339))
+	found := "found no log entry or timestamp that counts"
+	if len(times) > 0 {
+		found = "the earliest time that is proven is " + slices.MinFunc(times, time.Time.Compare).UTC().Format(time.RFC3339)
+	}
+	return fmt.Errorf("nothing proves that it was signed before %s: %s", in.before.Format(time.RFC3339), found)
 }
 
 // extend reads one extension requirement and returns its form with all keys
@@ -109,14 +113,14 @@ func (l *loader) inner(at string, raw json.RawMessage, depth int) (*requirement,
 
 // oneOf checks that a requirement names its keys in exactly one way.
 func oneOf(o object, keys ...string) error {
-	n := 0
+	var found []string
 	for _, k := range keys {
 		if _, there := o[k]; there {
-			n++
+			found = append(found, k)
 		}
 	}
-	if n > 1 {
-		return fmt.Errorf("expected one of %s, found %d of them", someOf(keys, ", "), n)
+	if len(found) > 1 {
+		return fmt.Errorf("expected one of %s, found %s", someOf(keys, ", "), someOf(found, " and "))
 	}
 	return nil
 }
@@ -140,6 +144,6 @@ func (in *judging) judgeExtension(ctx context.Context, r *requirement) (outcome,
 		return o, nil
 	}
 	o.Found = limited(o.Found)
-	o.WouldPass = r.wouldPass(in.image.ref())
+	o.WouldPass = r.wouldPass(in.image.ref(), in.image.at)
 	return o, nil
 }

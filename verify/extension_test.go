@@ -32,8 +32,8 @@ func TestExtensionsAreReadStrictly(t *testing.T) {
 		`{"type":"bundleSigned","keypath":"cosign.pub"}`:                                                                   `unknown key "keypath"`,
 		`{"type":"bundleSigned","keyPath":"cosign.pub","keyPath":"cosign.pub"}`:                                            `"keyPath" stands here twice`,
 		`{"type":"bundleSigned","type":"bundleSigned","keyPath":"cosign.pub"}`:                                             `"type" stands here twice`,
-		`{"type":"bundleSigned","keyPath":"cosign.pub","keyData":"eA=="}`:                                                  "found 2 of them",
-		`{"type":"bundleSigned","keyPath":"cosign.pub",` + trust + `}`:                                                     "found 2 of them",
+		`{"type":"bundleSigned","keyPath":"cosign.pub","keyData":"eA=="}`:                                                  "found keyPath and keyData",
+		`{"type":"bundleSigned","keyPath":"cosign.pub",` + trust + `}`:                                                     "found keyPath and identities",
 		`{"type":"bundleSigned","keyPath":"absent.pub"}`:                                                                   "absent.pub does not exist",
 		`{"type":"bundleSigned","keyPath":"text"}`:                                                                         "expected a PEM public key",
 		`{"type":"bundleSigned","keyPaths":[]}`:                                                                            "names no key",
@@ -208,12 +208,12 @@ func TestRevisionCoversExtensions(t *testing.T) {
 // TestNothingMeetsAnEmptyAlternative: the zero value denies.
 func TestNothingMeetsAnEmptyAlternative(t *testing.T) {
 	e := newWorld(t).engine(rejectAll)
-	j, err := newJudged(subject(t, v1))
+	j, err := newJudged(subject(t, v1), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, x := range []*anyOf{{}, {of: []alternative{{}}}, {of: []alternative{{until: time.Now().Add(time.Hour)}}}} {
-		o, err := x.judge(t.Context(), &judging{engine: e, policy: e.Policy(), image: j, now: time.Now()})
+		o, err := x.judge(t.Context(), &judging{engine: e, policy: e.Policy(), image: j})
 		if err != nil || o.Allowed {
 			t.Errorf("%+v: %v, %v", x, o, err)
 		}

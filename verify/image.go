@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -24,14 +25,20 @@ type judged struct {
 	named   podman.Named
 	// canonical is the manifest's sha256 digest, under which signatures are stored.
 	canonical digest.Digest
+	// at is the time of the judgement: evidence is looked for and judged by one clock
+	// reading, so that nothing counts that was not looked for.
+	at time.Time
 	// above are the images whose base this is said to be; nil for one that is judged
 	// for itself.
 	above *descent
 }
 
 // newJudged checks a subject: a name with either a tag or a digest, and manifest
-// bytes that have the digest they are said to have.
-func newJudged(s Subject) (*judged, error) {
+// bytes that have the digest they are said to have. At is the time of the judgement.
+func newJudged(s Subject, at time.Time) (*judged, error) {
+	if at.IsZero() {
+		return nil, errors.New("judgement without a time")
+	}
 	if s.Ref == nil {
 		return nil, errors.New("subject has no reference")
 	}
@@ -65,7 +72,7 @@ func newJudged(s Subject) (*judged, error) {
 	default:
 		return nil, fmt.Errorf("transport %q: expected %s or %s", s.Transport, TransportDocker, TransportAtomic)
 	}
-	return &judged{subject: s, named: named, canonical: canonical}, nil
+	return &judged{subject: s, named: named, canonical: canonical, at: at}, nil
 }
 
 // imageReference names an image towards containers/image: it only carries the

@@ -87,7 +87,7 @@ func (e *Engine) Inspect(ctx context.Context, s Subject) (out Inspection, err er
 	if p == nil {
 		return Inspection{}, errors.New("no policy is in force")
 	}
-	j, err := newJudged(s)
+	j, err := newJudged(s, e.now())
 	if err != nil {
 		return Inspection{}, err
 	}

@@ -132,6 +132,25 @@ func TestExtensionsThatDoNotDoWhatTheySeemTo(t *testing.T) {
 	}
 }
 
+// A key's attestation can be stamped again later, unless the condition asks for a time
+// that it states itself.
+func TestMaxAgeThatProvesLittle(t *testing.T) {
+	const rooted = `"keyPath":"cosign.pub","trustRoot":"public-good"`
+	const again = "signed with a key, an old one can be stamped again"
+	for _, c := range []struct{ signedBy, condition, want string }{
+		{rooted, "predicate != null", again},
+		{rooted, "timestamp(predicate.at) > timestamp('2026-01-01T00:00:00Z')", again},
+		{rooted, "timestamp(predicate.at) > now - duration('168h')", ""},
+		{`"trustRoot":"public-good","identities":[{"issuer":"https://i.example","subject":"s"}]`, "predicate != null", ""},
+		{`"keyPath":"cosign.pub"`, "timestamp(predicate.at) > now - duration('168h')", "denies every image"},
+	} {
+		got := extensionWarnings(t, fmt.Sprintf(`{"type":"attested","predicateType":"https://acme.example/scan","signedBy":{%s},"condition":%q,"maxAge":"168h"}`, c.signedBy, c.condition))
+		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s, %s: expected %q, found %q", c.signedBy, c.condition, c.want, got)
+		}
+	}
+}
+
 // What people write who have not read everything is answered with what to write.
 func TestFaultsSayWhatWasMeant(t *testing.T) {
 	const key = `"keyPath":"cosign.pub"`

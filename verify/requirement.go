@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/distribution/reference"
 	"go.podman.io/image/v5/signature"
@@ -65,8 +66,8 @@ func (r *requirement) required() string {
 	return r.kind + ": cannot be met"
 }
 
-// wouldPass says what evidence for ref would meet the requirement.
-func (r *requirement) wouldPass(ref reference.Named) string {
+// wouldPass says what evidence for ref would meet the requirement at a time.
+func (r *requirement) wouldPass(ref reference.Named, at time.Time) string {
 	switch {
 	case r.denies != "":
 		return ""
@@ -74,7 +75,7 @@ func (r *requirement) wouldPass(ref reference.Named) string {
 		return fmt.Sprintf("a simple signing signature for %s by one of the keys %s",
 			clean(r.match.wants(ref)), someOf(r.gpg.names(false), ", "))
 	case r.ext != nil:
-		return r.ext.wouldPass(ref)
+		return r.ext.wouldPass(ref, at)
 	case r.trust != nil:
 		return fmt.Sprintf("a cosign signature (.sig attachment) for %s by %s; a bundle, as cosign 3 writes it by default, is for bundleSigned", clean(r.match.wants(ref)), r.trust.who())
 	}

@@ -71,7 +71,7 @@ func (e *Engine) judgeAlone(policy []byte, s Subject, sig discover.Signature) (R
 	if err != nil {
 		return Result{}, err
 	}
-	j, err := newJudged(s)
+	j, err := newJudged(s, e.now())
 	if err != nil {
 		return Result{}, err
 	}

@@ -41,8 +41,9 @@ func checkIdentities(identities []string) error {
 // section 3, and what crypto/x509/pkix adds). Any other would never match.
 var attributeTypes = []string{"C", "ST", "S", "O", "OU", "CN", "L", "STREET", "POSTALCODE", "SERIALNUMBER"}
 
-// checkIdentity refuses a subject that no certificate can match. What else the
-// specification demands (C, ST and O; no attribute twice) the library checks.
+// checkIdentity refuses a subject that no certificate can match, or that lacks what
+// the specification demands of each (Notary Project,
+// trust-store-trust-policy.md). That no attribute stands twice the library checks.
 func checkIdentity(id string) error {
 	dn, ok := strings.CutPrefix(id, subjectIdentity)
 	if !ok {
@@ -52,6 +53,7 @@ func checkIdentity(id string) error {
 	if err != nil {
 		return fmt.Errorf("expected a distinguished name (RFC 4514): %w", err)
 	}
+	there := map[string]bool{}
 	for _, rdn := range parsed.RDNs {
 		for _, a := range rdn.Attributes {
 			if !slices.Contains(attributeTypes, a.Type) {
@@ -60,7 +62,18 @@ func checkIdentity(id string) error {
 			if a.Value == "" {
 				return fmt.Errorf("expected a value of %s, found none", a.Type)
 			}
+			there[a.Type] = true
 		}
+	}
+	there["ST"] = there["ST"] || there["S"]
+	var missing []string
+	for _, attribute := range []string{"C", "ST", "O"} {
+		if !there[attribute] {
+			missing = append(missing, "no "+attribute)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf(`expected C, ST (or S) and O, which every identity needs, like "x509.subject: C=US, ST=WA, O=acme.example, CN=build"; found %s`, strings.Join(missing, ", "))
 	}
 	return nil
 }
