@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
@@ -360,11 +361,26 @@ func printInfo(b *strings.Builder, indent string, r verify.RequirementInfo) {
 	line("would pass", r.WouldPass)
 	line("denies", r.Denies)
 	for i, alt := range r.Alternatives {
-		line("alternative", fmt.Sprint(i+1))
+		line("alternative", fmt.Sprintf("%d%s", i+1, dates(alt)))
 		for _, inner := range alt.Of {
 			printInfo(b, indent+"          ", inner)
 		}
 	}
+}
+
+// dates says in which time an alternative counts.
+func dates(a verify.AlternativeInfo) string {
+	out := ""
+	if !a.Until.IsZero() {
+		out += ", until " + a.Until.Format(time.RFC3339)
+		if !time.Now().Before(a.Until) {
+			out += " (it has ended)"
+		}
+	}
+	if !a.SignedBefore.IsZero() {
+		out += ", signed before " + a.SignedBefore.Format(time.RFC3339)
+	}
+	return out
 }
 
 func writeJSON(w io.Writer, v any) error {

@@ -375,6 +375,22 @@ func TestScopesOfOtherRegistriesAreWarnedAbout(t *testing.T) {
 	}
 }
 
+// show says in which time alternatives count.
+func TestShowSaysTheDatesOfAlternatives(t *testing.T) {
+	s := newSite(t, "trust_roots: [{name: acme, trusted_root: trusted_root.json}]")
+	signed := `{"type":"bundleSigned","trustRoot":"acme","identities":[{"issuer":"https://i.example","subject":"s"}],"thresholds":{"tlog":0,"sct":0,"timestamps":1}}`
+	s.write("policy.json", `{"default":[{"type":"anyOf","of":[
+		{"type":"allOf","of":[`+signed+`],"until":"2020-01-01T00:00:00Z"},
+		{"type":"allOf","of":[`+signed+`],"until":"2999-01-01T00:00:00Z","signedBefore":"2998-01-01T00:00:00Z"},
+		[`+signed+`]]}]}`)
+	code, out := s.ask("policy", "show")
+	for _, want := range []string{"alternative: 1, until 2020-01-01T00:00:00Z (it has ended)\n", "alternative: 2, until 2999-01-01T00:00:00Z, signed before 2998-01-01T00:00:00Z\n", "alternative: 3\n"} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("exit %d, expected %q in:\n%s", code, want, out)
+		}
+	}
+}
+
 // show says by which certificates notation's signers are known, and which identities
 // are expressions.
 func TestShowSaysWhoIsTrusted(t *testing.T) {
